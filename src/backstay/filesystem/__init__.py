@@ -1,0 +1,1 @@
+"""Reading and writing real files with everything that belongs to them."""

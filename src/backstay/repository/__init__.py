@@ -1,0 +1,1 @@
+"""The deduplicated, encrypted store of packs of blobs."""

@@ -1,0 +1,1 @@
+"""Stand-ins and the suites that every storage and provider must pass."""
