@@ -1,0 +1,144 @@
+"""Reading one regular file for a backup.
+
+Every function works on a name below an open directory and never follows a symbolic link, so nobody can
+swap one in and lead the backup out of its tree. What the operating system refuses comes as OSError, for
+which `reasons.reason_of` has words: one file's trouble is a line in the job, not the end of it.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from typing import Final
+
+from backstay.domain.entry import FileStat
+
+WINDOW: Final = 8 << 20
+"""Bytes of a large file that are asked of the kernel at a time."""
+
+_DROP_FROM: Final = 64 << 20
+_PAGE: Final = 4096
+_PLAIN: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_QUIET: Final = _PLAIN | os.O_NOATIME
+
+
+def open_regular(dir_fd: int, name: bytes) -> int:
+    """Open the file `name` of the open directory for reading, without touching its access time.
+
+    Never blocks on a fifo. The caller checks by fstat that it is a regular file.
+
+    Raises:
+        OSError: it cannot be opened; ELOOP where it has become a symbolic link.
+    """
+    try:
+        return os.open(name, _QUIET, dir_fd=dir_fd)
+    except OSError as error:
+        # Only the owner and root may leave the access time alone: open(2), O_NOATIME.
+        if error.errno == errno.EPERM:
+            return os.open(name, _PLAIN, dir_fd=dir_fd)
+        if error.errno == errno.EAGAIN:
+            return _open_leased(dir_fd, name)
+        raise
+
+
+def _open_leased(dir_fd: int, name: bytes) -> int:
+    """Open a file under lease (Samba's oplocks: fcntl(2), F_SETLEASE) as soon as its holder gives it up."""
+    handle = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN), name)
+        return os.open(b"/proc/self/fd/%d" % handle, os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.close(handle)
+
+
+def read_small(fd: int, size: int) -> bytes:
+    """The first `size` bytes of the open file in one go; fewer where it has become shorter.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    # Asking for one byte more lets the kernel answer the whole file at once and tells a short read from
+    # the end of the file only where it matters.
+    data = os.read(fd, size + 1)
+    if len(data) == size:
+        return data
+    if len(data) > size:
+        return data[:size]
+    parts = [data]
+    missing = size - len(data)
+    while missing and (part := os.read(fd, missing)):
+        parts.append(part)
+        missing -= len(part)
+    return b"".join(parts)
+
+
+def read_into(fd: int, offset: int, buffer: memoryview) -> int:
+    """Fill `buffer` from `offset` of the open file; returns how many bytes there were.
+
+    Fewer than the buffer holds means that the file ends there.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    done, wanted = 0, len(buffer)
+    while done < wanted:
+        got = os.preadv(fd, [buffer[done:] if done else buffer], offset + done)
+        if got == 0:
+            break
+        done += got
+    return done
+
+
+def read_extent(fd: int, offset: int, length: int, buffer: memoryview) -> Iterator[memoryview]:
+    """Read `length` bytes from `offset`, window after window, into `buffer`, which is used again and again.
+
+    Each view is valid until the next is asked for; all but the last are as long as the buffer. They end
+    early where the file has become shorter. While the caller works on one, the kernel fetches the next.
+
+    Of a large extent, windows that were not in the page cache before are dropped from it behind the
+    reader, so that a backup does not push out what the users of the file server work with; windows that
+    were cached stay.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    window, end = len(buffer), offset + length
+    drops = length >= _DROP_FROM
+    if length > window:
+        os.posix_fadvise(fd, offset, length, os.POSIX_FADV_SEQUENTIAL)
+    keep = not drops or _is_cached(fd, offset)
+    while offset < end:
+        size = min(window, end - offset)
+        following = offset + size
+        keep_following = True
+        if following < end:
+            keep_following = not drops or _is_cached(fd, following)
+            os.posix_fadvise(fd, following, min(window, end - following), os.POSIX_FADV_WILLNEED)
+        got = read_into(fd, offset, buffer[:size])
+        if got:
+            yield buffer[:got]
+        if not keep:
+            os.posix_fadvise(fd, offset, got, os.POSIX_FADV_DONTNEED)
+        if got < size:
+            return
+        offset, keep = following, keep_following
+
+
+def _is_cached(fd: int, offset: int) -> bool:
+    """Whether the page at `offset` is in the page cache (preadv2(2), RWF_NOWAIT); True where unknown."""
+    try:
+        os.preadv(fd, [bytearray(_PAGE)], offset, os.RWF_NOWAIT)
+    except OSError as error:
+        return error.errno != errno.EAGAIN
+    return True
+
+
+def same_version(before: FileStat, st: os.stat_result) -> bool:
+    """Whether the file whose fstat is `st` is still the version that was seen `before`."""
+    return (
+        st.st_size == before.size
+        and st.st_mtime_ns == before.mtime_ns
+        and st.st_ctime_ns == before.ctime_ns
+        and st.st_ino == before.inode
+    )
