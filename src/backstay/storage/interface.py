@@ -44,6 +44,9 @@ class Storage(Protocol):
     def sync(self) -> None:
         """Return when every earlier put and delete of this process is durable."""
 
+    def secure(self, name: str) -> None:
+        """Count `name`, which another process may have put, among what the next `sync` makes durable."""
+
     def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
         """`length` bytes from `offset`, or all to the end. A range past the end comes back short.
 

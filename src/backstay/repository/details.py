@@ -1,0 +1,83 @@
+"""The part of a restore point's record that names files: only a private key reads it."""
+
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from backstay.domain.errors import DamagedObject
+from backstay.repository.pack import PREFIX, BlobKind
+
+_PROBLEMS_A_BLOB = 5000
+
+
+class Problem(msgspec.Struct, array_like=True, frozen=True):
+    """A file that is not in the restore point as it should be: what is wrong with it, in words, and its grade."""
+
+    path: bytes
+    reason: str
+    grade: int
+
+
+class StepRecord(msgspec.Struct, array_like=True, frozen=True):
+    """One of the six steps, as it went: times in nanoseconds since the epoch, figures by name."""
+
+    name: str
+    state: str
+    started_ns: int
+    ended_ns: int
+    figures: dict[str, int | float]
+    messages: list[str]
+
+
+class Details(msgspec.Struct, array_like=True, frozen=True):
+    """What was asked for and how it went.
+
+    Attributes:
+        paths: the set's paths, as bytes.
+        rules: text of the content rule.
+        steps: the six steps.
+        problems: ids of the blobs that list the problems.
+    """
+
+    version: int
+    paths: list[bytes]
+    rules: str
+    steps: list[StepRecord]
+    problems: list[bytes]
+
+
+PutBlob = Callable[[BlobKind, bytes, bytes], bytes]
+ReadBlob = Callable[[bytes], bytes]
+
+
+def put_problems(problems: list[Problem], put: PutBlob) -> list[bytes]:
+    """Store the list of problems, and return the ids of its blobs."""
+    return [
+        put(BlobKind.DETAILS, msgspec.msgpack.encode(problems[at : at + _PROBLEMS_A_BLOB]), b"")
+        for at in range(0, len(problems), _PROBLEMS_A_BLOB)
+    ]
+
+
+def put_details(details: Details, put: PutBlob) -> bytes:
+    """Store the details, and return their id."""
+    references = b"".join(blob[:PREFIX] for blob in details.problems)
+    return put(BlobKind.DETAILS, msgspec.msgpack.encode(details), references)
+
+
+def read_details(blob_id: bytes, read: ReadBlob) -> Details:
+    """The details of a restore point. Raises DamagedObject, KeyMissing."""
+    try:
+        return msgspec.msgpack.decode(read(blob_id), type=Details)
+    except msgspec.MsgspecError as error:
+        raise DamagedObject(f"details {blob_id.hex()[:16]}", f"they cannot be parsed ({error})") from error
+
+
+def read_problems(details: Details, read: ReadBlob) -> Iterator[Problem]:
+    """Every problem that the details list. Raises DamagedObject, KeyMissing."""
+    for blob_id in details.problems:
+        try:
+            yield from msgspec.msgpack.decode(read(blob_id), type=list[Problem])
+        except msgspec.MsgspecError as error:
+            raise DamagedObject(
+                f"problem list {blob_id.hex()[:16]}", f"it cannot be parsed ({error})"
+            ) from error

@@ -1,0 +1,130 @@
+"""The local copies of a repository's index runs, merged so that few have to be asked.
+
+The cache can be deleted at any time. A flipped bit in it cannot make a missing blob
+look present: prefixes are 128 bits of a keyed hash, and what a look-up yields is
+checked against the blob's id when it is read.
+"""
+
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from blake3 import blake3
+
+from backstay.domain.errors import DamagedObject, StorageError
+from backstay.repository.encryption import unseal
+from backstay.repository.index import MAGIC, Run
+from backstay.repository.layout import INDEX, digest_of, object_name
+from backstay.storage.interface import Storage
+
+MOST_RUNS = 8
+"""With more runs than this the smaller ones are merged."""
+
+
+class IndexCache:
+    """A folder of mapped runs: copies by digest, and merges of several with a list of their sources."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def open(self, storage: Storage, catalogue_key: bytes) -> tuple[list[Run], list[DamagedObject]]:
+        """Map all runs of the repository, largest first, and name those that are damaged.
+
+        Raises:
+            StorageError: the storage cannot be read.
+        """
+        wanted = {digest for info in storage.list(INDEX) if (digest := digest_of(info.name))}
+        runs: dict[Path, frozenset[bytes]] = {}
+        for path, sources in sorted(self._merges(), key=lambda merge: len(merge[1]), reverse=True):
+            if sources <= wanted and not any(sources & other for other in runs.values()):
+                runs[path] = sources
+            else:
+                self._forget(path)
+        damaged: list[DamagedObject] = []
+        for digest in sorted(wanted - {source for sources in runs.values() for source in sources}):
+            path = self._folder / f"{digest.hex()}.run"
+            try:
+                if not path.exists():
+                    self._write(path, fetch_run(storage, digest, catalogue_key))
+                runs[path] = frozenset((digest,))
+            except DamagedObject as error:
+                damaged.append(error)
+        opened: list[tuple[Run, frozenset[bytes]]] = []
+        for path, sources in runs.items():
+            try:
+                opened.append((Run(path), sources))
+            except DamagedObject:
+                self._forget(path)
+                return self.open(storage, catalogue_key)
+        if len(opened) > MOST_RUNS:
+            opened = self._merge_small(opened)
+        self._drop_unused({run.path for run, _ in opened})
+        return sorted((run for run, _ in opened), key=lambda run: -run.entries), damaged
+
+    def add(self, digest: bytes, encoded: bytes) -> Run:
+        """Keep a run that this process has just written, and map it."""
+        path = self._folder / f"{digest.hex()}.run"
+        self._write(path, encoded)
+        return Run(path)
+
+    def _merges(self) -> Iterable[tuple[Path, frozenset[bytes]]]:
+        for path in self._folder.glob("merged-*.run"):
+            with suppress(OSError, ValueError):
+                lines = path.with_suffix(".sources").read_text().split()
+                yield path, frozenset(bytes.fromhex(line) for line in lines)
+
+    def _merge_small(self, opened: list[tuple[Run, frozenset[bytes]]]) -> list[tuple[Run, frozenset[bytes]]]:
+        from backstay.repository.index_merge import merge_runs
+
+        opened.sort(key=lambda item: item[0].entries)
+        # Leave a run alone when it outweighs everything smaller: each entry is then
+        # rewritten a logarithmic number of times over the repository's life.
+        take, weight = 1, opened[0][0].entries
+        while take < len(opened) and (opened[take][0].entries <= 2 * weight or len(opened) - take >= MOST_RUNS):
+            weight += opened[take][0].entries
+            take += 1
+        chosen, kept = opened[:take], opened[take:]
+        sources = frozenset().union(*(names for _, names in chosen))
+        listing = "\n".join(sorted(digest.hex() for digest in sources))
+        path = self._folder / f"merged-{blake3(listing.encode()).hexdigest(16)}.run"
+        aside = path.with_name(f"{path.name}.{os.getpid()}.aside")
+        merge_runs([run for run, _ in chosen], aside)
+        self._write(path.with_suffix(".sources"), listing.encode())
+        aside.rename(path)
+        return [*kept, (Run(path), sources)]
+
+    def _drop_unused(self, used: set[Path]) -> None:
+        for path in self._folder.glob("*.run"):
+            if path not in used:
+                self._forget(path)
+
+    def _forget(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+        path.with_suffix(".sources").unlink(missing_ok=True)
+
+    def _write(self, path: Path, content: bytes) -> None:
+        aside = path.with_name(f"{path.name}.{os.getpid()}.aside")
+        try:
+            aside.write_bytes(content)
+            aside.rename(path)
+        except OSError as error:
+            aside.unlink(missing_ok=True)
+            raise StorageError(
+                f"the local index cache in {self._folder} cannot be written: {error.strerror}",
+                hint="make room there, or choose another folder with BACKSTAY_CACHE",
+            ) from error
+
+
+def fetch_run(storage: Storage, digest: bytes, catalogue_key: bytes) -> bytes:
+    """A run's bytes as they are mapped, from the repository.
+
+    Raises:
+        ObjectNotFound, StorageError, DamagedObject.
+    """
+    name = object_name(INDEX, digest)
+    sealed = storage.get(name)
+    if blake3(sealed, max_threads=blake3.AUTO).digest() != digest:
+        raise DamagedObject(name, "its bytes are not what its name says")
+    return unseal(catalogue_key, MAGIC, sealed, name)

@@ -1,0 +1,245 @@
+"""Blobs in, durable packs out: deduplicate, frame, compress, seal, pack, store.
+
+The caller's thread hashes and arranges; worker threads compress and seal frames; one
+more thread hashes and stores finished packs. Only the caller's thread touches the
+index, so nothing here needs a lock.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from blake3 import blake3
+
+from backstay.repository.compression import compress
+from backstay.repository.encryption import FrameKey
+from backstay.repository.index import Index, RunBuilder
+from backstay.repository.layout import pack_name
+from backstay.repository.pack import HEAD, PREFIX, BlobKind, FrameRecord, Trailer
+from backstay.storage.interface import Buffer, Storage
+
+FRAME_SIZE = 1 << 20
+"""A frame is closed when its raw bytes reach this."""
+
+PACK_SIZE = 32 << 20
+"""A pack is closed when its sealed frames reach this."""
+
+BlobId = Callable[[Buffer], bytes]
+
+
+@dataclass
+class PackerFigures:
+    """What went through: blobs offered and new, their bytes, and bytes as stored."""
+
+    blobs: int = 0
+    blob_bytes: int = 0
+    new_blobs: int = 0
+    new_bytes: int = 0
+    stored_bytes: int = 0
+    packs: int = 0
+
+
+class _OpenFrame:
+    """A frame that still takes blobs."""
+
+    __slots__ = ("ids", "kinds", "lengths", "parts", "references", "size")
+
+    def __init__(self) -> None:
+        self.parts: list[Buffer] = []
+        self.ids: list[bytes] = []
+        self.kinds: list[int] = []
+        self.lengths: list[int] = []
+        self.references: list[bytes] = []
+        self.size = 0
+
+
+class _Stream:
+    """Frames and packs of one sort. Content and metadata are packed apart, so that browsing fetches little."""
+
+    def __init__(self) -> None:
+        self.frame = _OpenFrame()
+        self.sealing: deque[tuple[_OpenFrame, int, Future[Buffer]]] = deque()
+        self.pack: list[Buffer] = []
+        self.pack_size = 0
+        self.trailer: Trailer | None = None
+
+
+class Packer:
+    """Turns blobs into packs. Every method belongs to one thread.
+
+    Args:
+        blob_id: the repository's keyed hash.
+        key: data key of this session.
+        index: asked for what is there already; told of each durable pack.
+        workers: threads that compress and seal; None means one a processor.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        index: Index,
+        *,
+        blob_id: BlobId,
+        key: FrameKey,
+        catalogue_key: bytes,
+        session: bytes,
+        workers: int | None = None,
+    ) -> None:
+        self._storage = storage
+        self._index = index
+        self.blob_id = blob_id
+        self._key = key
+        self._catalogue_key = catalogue_key
+        self._session = session
+        count = workers or os.cpu_count() or 1
+        self._sealers = ThreadPoolExecutor(count, "seal")
+        self._writer = ThreadPoolExecutor(1, "store")
+        self._most_sealing = 2 * count + 1
+        self._frame_number = 0
+        self._content = _Stream()
+        self._metadata = _Stream()
+        self._pending: set[bytes] = set()
+        self._storing: deque[tuple[Trailer, Future[tuple[bytes, int]]]] = deque()
+        self._builder = RunBuilder()
+        self._index.recent.append(self._builder)
+        self.figures = PackerFigures()
+
+    def put(self, kind: BlobKind, data: Buffer, references: bytes = b"") -> bytes:
+        """Store a blob unless it is there already, and return its id.
+
+        Args:
+            data: kept until its frame is sealed; the caller must not change it.
+            references: for metadata, the 16-byte prefixes of the blobs that it refers to, joined.
+
+        Raises:
+            StorageError: an earlier pack could not be stored.
+        """
+        blob_id = self.blob_id(data)
+        self.figures.blobs += 1
+        self.figures.blob_bytes += len(data)
+        if not self.has(blob_id):
+            self._append(blob_id, kind, data, references)
+        return blob_id
+
+    def has(self, blob_id: bytes) -> bool:
+        """Whether the blob is in the repository or on its way there."""
+        return blob_id[:PREFIX] in self._pending or blob_id in self._index
+
+    def _append(self, blob_id: bytes, kind: BlobKind, data: Buffer, references: bytes) -> None:
+        self._pending.add(blob_id[:PREFIX])
+        length = len(data)
+        self.figures.new_blobs += 1
+        self.figures.new_bytes += length
+        stream = self._content if kind == BlobKind.DATA else self._metadata
+        frame = stream.frame
+        frame.parts.append(data)
+        frame.ids.append(blob_id)
+        frame.kinds.append(kind)
+        frame.lengths.append(length)
+        frame.references.append(references)
+        frame.size += length
+        if frame.size >= FRAME_SIZE:
+            self._close_frame(stream)
+
+    def _close_frame(self, stream: _Stream) -> None:
+        frame = stream.frame
+        if not frame.ids:
+            return
+        stream.frame = _OpenFrame()
+        number = self._frame_number
+        self._frame_number += 1
+        stream.sealing.append((frame, number, self._sealers.submit(self._seal, frame.parts, number)))
+        frame.parts = []
+        self._collect(stream, self._most_sealing)
+
+    def _seal(self, parts: Sequence[Buffer], number: int) -> Buffer:
+        raw = parts[0] if len(parts) == 1 else b"".join(parts)
+        return self._key.seal_frame(number, compress(raw))
+
+    def _collect(self, stream: _Stream, most: int) -> None:
+        while stream.sealing and (len(stream.sealing) > most or stream.sealing[0][2].done()):
+            frame, number, future = stream.sealing.popleft()
+            self._add_frame(stream, frame, number, future.result())
+
+    def _add_frame(self, stream: _Stream, frame: _OpenFrame, number: int, sealed: Buffer) -> None:
+        if stream.trailer is None:
+            stream.trailer = Trailer(self._session, [self._key.sealed])
+            stream.pack = [HEAD]
+            stream.pack_size = len(HEAD)
+        trailer = stream.trailer
+        position = len(trailer.frames)
+        trailer.frames.append(FrameRecord(stream.pack_size, len(sealed), frame.size, 0, number))
+        offset = 0
+        for blob_id, kind, length, references in zip(
+            frame.ids, frame.kinds, frame.lengths, frame.references, strict=True
+        ):
+            trailer.add(blob_id, kind, position, offset, length, references)
+            offset += length
+        stream.pack.append(sealed)
+        stream.pack_size += len(sealed)
+        if stream.pack_size >= PACK_SIZE:
+            self._close_pack(stream)
+
+    def _close_pack(self, stream: _Stream) -> None:
+        trailer = stream.trailer
+        if trailer is None:
+            return
+        # One pack being stored and one being filled is all that may be in memory.
+        self._finish_stored(0)
+        self._storing.append((trailer, self._writer.submit(self._store, stream.pack, trailer)))
+        stream.trailer, stream.pack, stream.pack_size = None, [], 0
+
+    def _store(self, parts: list[Buffer], trailer: Trailer) -> tuple[bytes, int]:
+        parts.append(trailer.encode(self._catalogue_key))
+        hasher = blake3()
+        for part in parts:
+            hasher.update(part)
+        digest = hasher.digest()
+        self._storage.put(pack_name(digest), parts)
+        return digest, sum(map(len, parts))
+
+    def _finish_stored(self, most: int) -> None:
+        while len(self._storing) > most:
+            trailer, future = self._storing.popleft()
+            digest, size = future.result()
+            self.figures.packs += 1
+            self.figures.stored_bytes += size
+            self._builder.add_pack(digest, size, trailer)
+            ids = bytes(trailer.ids)
+            self._pending.difference_update(ids[at : at + PREFIX] for at in range(0, len(ids), 32))
+
+    @property
+    def indexed(self) -> int:
+        """Entries of durable packs that no stored index run holds yet."""
+        return len(self._builder)
+
+    def flush(self) -> None:
+        """Store everything that was put, and return when the packs are durable.
+
+        Raises:
+            StorageError: a pack could not be stored.
+        """
+        for stream in (self._content, self._metadata):
+            self._close_frame(stream)
+            self._collect(stream, 0)
+            self._close_pack(stream)
+        self._finish_stored(0)
+        self._storage.sync()
+
+    def adopt(self, digest: bytes, size: int, trailer: Trailer) -> None:
+        """Take up a durable pack that no index run names, as an earlier, interrupted session left it."""
+        self._builder.add_pack(digest, size, trailer)
+
+    def take_builder(self) -> RunBuilder:
+        """Hand over the entries of durable packs; a fresh collection begins. They stay visible until replaced."""
+        builder = self._builder
+        self._builder = RunBuilder()
+        self._index.recent.append(self._builder)
+        return builder
+
+    def close(self) -> None:
+        """End the threads; what was not flushed is given up."""
+        for executor in (self._sealers, self._writer):
+            executor.shutdown(wait=True, cancel_futures=True)

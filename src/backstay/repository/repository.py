@@ -1,0 +1,157 @@
+"""The façade: make, open, list, read, write."""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from backstay.domain.errors import DamagedObject, ObjectExists, RepositoryExists
+from backstay.repository.blob_reader import BlobReader
+from backstay.repository.config import check_config, put_config, read_config
+from backstay.repository.encryption import FrameOpener, blob_hasher
+from backstay.repository.index import Index
+from backstay.repository.index_cache import IndexCache
+from backstay.repository.keys import Secrets, create_keys, open_with_passphrase
+from backstay.repository.layout import CONFIG
+from backstay.repository.manifest import RestorePoint, read_manifests
+from backstay.repository.recovery_sheet import RecoveryKey
+from backstay.repository.tombstone import read_tombstones
+from backstay.repository.writing_session import WriterSecrets, WritingSession
+from backstay.storage.interface import Storage
+
+
+def cache_root() -> Path:
+    """The folder for what can be fetched again: BACKSTAY_CACHE, or the user's cache folder (XDG)."""
+    chosen = os.environ.get("BACKSTAY_CACHE")
+    if chosen:
+        return Path(chosen)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "backstay"
+
+
+class Repository:
+    """An opened repository.
+
+    Attributes:
+        storage: where its objects are.
+        secrets: the keys at hand; a write-only credential can write but not read.
+        damaged: objects that were found damaged while opening and listing.
+    """
+
+    def __init__(self, storage: Storage, secrets: Secrets, *, cache: Path | None = None) -> None:
+        self.storage = storage
+        self.secrets = secrets
+        self.blob_id = blob_hasher(secrets.id_key)
+        self.damaged: list[DamagedObject] = []
+        self._cache_folder = (cache or cache_root()) / secrets.repository_id.hex()
+        self._reader: BlobReader | None = None
+
+    @classmethod
+    def create(
+        cls, storage: Storage, passphrase: str, *, cache: Path | None = None
+    ) -> tuple["Repository", RecoveryKey]:
+        """Make a new repository in an empty place.
+
+        Raises:
+            RepositoryExists: there is one already.
+            StorageError.
+        """
+        if storage.exists(CONFIG):
+            raise _exists(storage)
+        secrets, recovery_key = create_keys(storage, passphrase)
+        storage.sync()
+        try:
+            put_config(storage, secrets.repository_id, secrets.catalogue_key, time.time())
+        except ObjectExists as error:
+            raise _exists(storage) from error
+        storage.sync()
+        return cls(storage, secrets, cache=cache), recovery_key
+
+    @classmethod
+    def open(cls, storage: Storage, passphrase: str, *, cache: Path | None = None) -> "Repository":
+        """Open with a passphrase or recovery key.
+
+        Raises:
+            NoRepository, UnsupportedVersion, WrongPassphrase, DamagedObject, StorageError.
+        """
+        read_config(storage)
+        return cls.open_with(storage, open_with_passphrase(storage, passphrase), cache=cache)
+
+    @classmethod
+    def open_with(cls, storage: Storage, secrets: Secrets, *, cache: Path | None = None) -> "Repository":
+        """Open with keys at hand, as a write-only credential gives them. Raises as `open`."""
+        repository_id, config = read_config(storage)
+        check_config(config, secrets.catalogue_key)
+        if repository_id != secrets.repository_id:
+            raise DamagedObject(CONFIG, "it names another repository than the keys do")
+        return cls(storage, secrets, cache=cache)
+
+    @property
+    def id(self) -> bytes:
+        """The repository's id, 16 bytes."""
+        return self.secrets.repository_id
+
+    def points(self) -> list[RestorePoint]:
+        """All restore points, oldest first; damaged manifests are added to `damaged`."""
+        points, damaged = read_manifests(self.storage, self.secrets.catalogue_key)
+        self.damaged += damaged
+        return points
+
+    def load_index(self) -> Index:
+        """The index as the storage has it now, tombstones considered."""
+        tombstones = read_tombstones(self.storage, self.secrets.catalogue_key)
+        condemned = frozenset(pack for stored in tombstones for pack in stored.tombstone.packs)
+        runs, damaged = self._index_cache().open(self.storage, self.secrets.catalogue_key)
+        self.damaged += damaged
+        return Index(runs, condemned)
+
+    def _index_cache(self) -> IndexCache:
+        return IndexCache(self._cache_folder / "index")
+
+    def reader(self) -> BlobReader:
+        """Reads blobs; the index is loaded at the first call."""
+        if self._reader is None:
+            self._reader = self.reader_of(self.load_index())
+        return self._reader
+
+    def reader_of(self, index: Index) -> BlobReader:
+        """Reads blobs where `index` says they are."""
+        return BlobReader(
+            self.storage,
+            index,
+            opener=FrameOpener(self.secrets.private_keys, self.secrets.repository_id),
+            blob_id=self.blob_id,
+            catalogue_key=self.secrets.catalogue_key,
+        )
+
+    def begin(
+        self,
+        kind: str,
+        backup_set: str,
+        *,
+        workers: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> WritingSession:
+        """Begin to write. Raises StorageError, DamagedObject."""
+        return WritingSession(
+            self.storage,
+            secrets=WriterSecrets(
+                repository_id=self.secrets.repository_id,
+                public_key=self.secrets.public_key,
+                catalogue_key=self.secrets.catalogue_key,
+                blob_id=self.blob_id,
+            ),
+            load_index=self.load_index,
+            cache=self._index_cache(),
+            kind=kind,
+            backup_set=backup_set,
+            workers=workers,
+            clock=clock,
+        )
+
+
+def _exists(storage: Storage) -> RepositoryExists:
+    return RepositoryExists(
+        f"there is already a repository in {storage.location}",
+        hint="use it as it is, or choose another place",
+    )

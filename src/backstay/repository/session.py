@@ -1,0 +1,126 @@
+"""Writing sessions: who is writing, so that garbage collection waits for it.
+
+    sessions/<id>/begin           envelope b"BSSESSN1": who, where, when
+    sessions/<id>/renewed-<n>     the lease, renewed
+    sessions/<id>/end             how it ended; create-only, so it ends once
+
+All ages are differences between times that the storage itself gave, so no client's
+clock counts. `end` is the arbiter between a commit and a garbage collection that
+gives a silent session up: only one of them can put it.
+"""
+
+import os
+import socket
+from typing import NamedTuple
+
+import msgspec
+
+from backstay.domain.errors import DamagedObject, ObjectExists, ObjectNotFound
+from backstay.repository.encryption import seal, unseal
+from backstay.repository.layout import SESSIONS
+from backstay.storage.interface import Storage
+
+KIND = b"BSSESSN1"
+
+COMMITTED = b"committed"
+ABANDONED = b"abandoned"
+REVOKED = b"revoked"
+
+RENEW_SECONDS = 15 * 60
+"""A session renews its lease this often."""
+
+LEASE_SECONDS = 24 * 3600
+"""A session that was not renewed for this long may be revoked."""
+
+
+class SessionInfo(msgspec.Struct, array_like=True, frozen=True):
+    """Who writes: kind is "backup" or "prune"."""
+
+    version: int
+    id: bytes
+    kind: str
+    file_server: str
+    backup_set: str
+    process: int
+    started_ns: int
+
+
+class SessionState(NamedTuple):
+    """A session as the storage shows it; times are the storage's, in seconds."""
+
+    id: bytes
+    began: float
+    renewed: float
+    ended: bool
+
+
+class SessionMarker:
+    """This process's own session in the storage."""
+
+    def __init__(self, storage: Storage, catalogue_key: bytes, *, kind: str, backup_set: str, now_ns: int) -> None:
+        self.id = os.urandom(16)
+        self._storage = storage
+        self._folder = f"{SESSIONS}{self.id.hex()}/"
+        self._renewals = 0
+        info = SessionInfo(1, self.id, kind, socket.gethostname(), backup_set, os.getpid(), now_ns)
+        storage.put(f"{self._folder}begin", [seal(catalogue_key, KIND, msgspec.msgpack.encode(info))])
+        storage.sync()
+
+    def renew(self) -> None:
+        """Prolong the lease."""
+        self._renewals += 1
+        self._storage.put(f"{self._folder}renewed-{self._renewals}", [b"renewed"])
+
+    def end(self, how: bytes) -> bool:
+        """Put the end marker; False if the session was ended by another before."""
+        return end_session(self._storage, self.id, how)
+
+
+def end_session(storage: Storage, session: bytes, how: bytes) -> bool:
+    """End a session; False if it had ended otherwise before."""
+    try:
+        storage.put(f"{SESSIONS}{session.hex()}/end", [how])
+    except ObjectExists:
+        return False
+    storage.sync()
+    return True
+
+
+def list_sessions(storage: Storage) -> dict[bytes, SessionState]:
+    """All sessions that the storage knows, by id."""
+    states: dict[bytes, SessionState] = {}
+    for info in storage.list(SESSIONS):
+        parts = info.name.split("/")
+        try:
+            session = bytes.fromhex(parts[1])
+        except ValueError:
+            continue
+        if len(parts) != 3 or len(session) != 16:
+            continue
+        state = states.get(session, SessionState(session, info.modified, info.modified, False))
+        states[session] = SessionState(
+            session,
+            min(state.began, info.modified),
+            max(state.renewed, info.modified),
+            state.ended or parts[2] == "end",
+        )
+    return states
+
+
+def read_session(storage: Storage, session: bytes, catalogue_key: bytes) -> SessionInfo | None:
+    """Who began a session, or None where its begin marker is gone. Raises DamagedObject."""
+    name = f"{SESSIONS}{session.hex()}/begin"
+    try:
+        raw = unseal(catalogue_key, KIND, storage.get(name), name)
+        return msgspec.msgpack.decode(raw, type=SessionInfo)
+    except ObjectNotFound:
+        return None
+    except msgspec.MsgspecError as error:
+        raise DamagedObject(name, f"it cannot be parsed ({error})") from error
+
+
+def forget_session(storage: Storage, session: bytes) -> None:
+    """Delete the markers of a session that has ended; the end marker goes last."""
+    names = sorted(info.name for info in storage.list(f"{SESSIONS}{session.hex()}/"))
+    for name in sorted(names, key=lambda name: name.endswith("/end")):
+        storage.delete(name)

@@ -1,0 +1,61 @@
+"""Tombstones: packs whose blobs nobody may rely upon any more.
+
+A pack is tombstoned because garbage collection found nothing that needs it, or because
+it is damaged. New sessions then store its blobs afresh where they meet them.
+"""
+
+from typing import NamedTuple
+
+import msgspec
+from blake3 import blake3
+
+from backstay.domain.errors import DamagedObject, ObjectNotFound
+from backstay.repository.encryption import seal, unseal
+from backstay.repository.layout import TOMBSTONES, object_name
+from backstay.storage.interface import Storage
+
+KIND = b"BSTOMBS1"
+UNUSED = "unused"
+DAMAGED = "damaged"
+
+
+class Tombstone(msgspec.Struct, array_like=True, frozen=True):
+    """Digests of condemned packs, and why: "unused" or "damaged"."""
+
+    version: int
+    reason: str
+    packs: list[bytes]
+    time_ns: int
+
+
+class StoredTombstone(NamedTuple):
+    """A tombstone with its name, and when the storage received it (seconds, the storage's clock)."""
+
+    name: str
+    modified: float
+    tombstone: Tombstone
+
+
+def put_tombstone(storage: Storage, catalogue_key: bytes, tombstone: Tombstone) -> str:
+    """Store a tombstone durably, and return its name."""
+    sealed = seal(catalogue_key, KIND, msgspec.msgpack.encode(tombstone))
+    name = object_name(TOMBSTONES, blake3(sealed).digest())
+    storage.put(name, [sealed])
+    storage.sync()
+    return name
+
+
+def read_tombstones(storage: Storage, catalogue_key: bytes) -> list[StoredTombstone]:
+    """All tombstones. Raises DamagedObject."""
+    found: list[StoredTombstone] = []
+    for info in storage.list(TOMBSTONES):
+        try:
+            raw = unseal(catalogue_key, KIND, storage.get(info.name), info.name)
+            found.append(
+                StoredTombstone(info.name, info.modified, msgspec.msgpack.decode(raw, type=Tombstone))
+            )
+        except ObjectNotFound:
+            continue
+        except msgspec.MsgspecError as error:
+            raise DamagedObject(info.name, f"it cannot be parsed ({error})") from error
+    return found

@@ -1,0 +1,252 @@
+"""Directories as pages: encoded, split where their names decide, and read again.
+
+A page is a msgpack array: [version, level, rows]. On level 0 the rows are entries,
+sorted by name; on higher levels they are [first name, page id, totals] of the pages
+below. Long chunk lists are paged in the same way.
+"""
+
+import zlib
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import msgspec
+
+from backstay.domain.entry import Chunk, Entry, Totals
+from backstay.domain.errors import DamagedObject, UnsupportedVersion
+from backstay.repository.pack import PREFIX, BlobKind
+
+VERSION = 1
+
+SEGMENT_ENTRIES = 512
+"""Mean number of rows of a page of a folder that is split."""
+
+MOST_ENTRIES = 4096
+"""No page has more rows than this."""
+
+CHUNKS_INLINE = 64
+"""A file with more chunks than this keeps them in pages of their own."""
+
+PutBlob = Callable[[BlobKind, bytes, bytes], bytes]
+
+
+class PageRow(NamedTuple):
+    """A page below another: the first name in it, its id, and what it holds in all."""
+
+    first: bytes
+    page: bytes
+    totals: Totals
+
+
+class _EntryPage(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    version: int
+    level: int
+    rows: list[Entry]
+
+
+class _RowPage(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    version: int
+    level: int
+    rows: list[PageRow]
+
+
+class _ChunkPage(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    version: int
+    rows: list[Chunk]
+
+
+class _PageHead(msgspec.Struct, array_like=True):
+    version: int
+    level: int
+
+
+_encoder = msgspec.msgpack.Encoder()
+_entry_page = msgspec.msgpack.Decoder(_EntryPage)
+_row_page = msgspec.msgpack.Decoder(_RowPage)
+_chunk_page = msgspec.msgpack.Decoder(_ChunkPage)
+_page_head = msgspec.msgpack.Decoder(_PageHead)
+
+
+def ends_segment(name: bytes) -> bool:
+    """Whether a page of a split folder ends after the entry of this name.
+
+    It depends on the name alone, so that an added or removed file moves no other boundary.
+    """
+    return zlib.crc32(name) % SEGMENT_ENTRIES == 0
+
+
+def encode_entries(entries: list[Entry]) -> bytes:
+    """A page of entries, which must be sorted by name."""
+    return _encoder.encode((VERSION, 0, entries))
+
+
+def references_of(entries: list[Entry]) -> bytes:
+    """Id prefixes of all blobs that these entries refer to, joined."""
+    found: list[bytes] = []
+    for entry in entries:
+        if entry.chunks:
+            found += [chunk.blob[:PREFIX] for chunk in entry.chunks if chunk.blob]
+        elif entry.page:
+            found.append(entry.page[:PREFIX])
+    return b"".join(found)
+
+
+def entry_totals(entry: Entry) -> Totals:
+    """What one entry counts for in its folder, itself included."""
+    if entry.is_directory:
+        below = entry.totals or Totals()
+        return Totals(below.files, below.directories + 1, below.others, below.bytes)
+    if entry.is_regular:
+        return Totals(files=1, bytes=entry.size)
+    return Totals(others=1)
+
+
+def totals_of(entries: list[Entry]) -> Totals:
+    """What these entries and everything below them add up to."""
+    files = directories = others = size = 0
+    for entry in entries:
+        kind = entry.mode & 0o170000
+        if kind == 0o100000:
+            files += 1
+            size += entry.size
+        elif kind == 0o040000:
+            below = entry.totals or Totals()
+            files += below.files
+            directories += below.directories + 1
+            others += below.others
+            size += below.bytes
+        else:
+            others += 1
+    return Totals(files, directories, others, size)
+
+
+def put_entries(entries: list[Entry], put: PutBlob) -> bytes:
+    """Store a page of entries and return its id."""
+    return put(BlobKind.PAGE, encode_entries(entries), references_of(entries))
+
+
+def put_folder(rows: list[PageRow], put: PutBlob) -> bytes:
+    """The id of the page that stands for a whole folder, given the pages that its entries fill.
+
+    One page stands for itself; more are listed by pages above them.
+    """
+    level = 1
+    while len(rows) > 1:
+        rows = [_put_rows(group, level, put) for group in _groups(rows)]
+        level += 1
+    return rows[0].page
+
+
+def _groups(rows: list[PageRow]) -> Iterator[list[PageRow]]:
+    if len(rows) <= SEGMENT_ENTRIES:
+        yield rows
+        return
+    group: list[PageRow] = []
+    for row in rows:
+        group.append(row)
+        if len(group) > 1 and (ends_segment(row.page) or len(group) >= MOST_ENTRIES):
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _put_rows(rows: list[PageRow], level: int, put: PutBlob) -> PageRow:
+    totals = Totals()
+    for row in rows:
+        totals = totals.plus(row.totals)
+    references = b"".join(row.page[:PREFIX] for row in rows)
+    page = put(BlobKind.PAGE, _encoder.encode((VERSION, level, rows)), references)
+    return PageRow(rows[0].first, page, totals)
+
+
+def put_chunks(chunks: list[Chunk], put: PutBlob) -> tuple[Chunk, ...]:
+    """A chunk list as an entry carries it: short ones as they are, long ones as pages of the list."""
+    while len(chunks) > CHUNKS_INLINE:
+        paged: list[Chunk] = []
+        group: list[Chunk] = []
+        for chunk in chunks:
+            group.append(chunk)
+            if len(group) > 1 and (ends_segment(chunk.blob or b"") or len(group) >= MOST_ENTRIES):
+                paged.append(put_chunk_page(group, put))
+                group = []
+        if group:
+            paged.append(put_chunk_page(group, put))
+        chunks = paged
+    return tuple(chunks)
+
+
+def put_chunk_page(chunks: list[Chunk], put: PutBlob) -> Chunk:
+    """Store a page of a chunk list, and return the chunk that stands for it."""
+    references = b"".join(chunk.blob[:PREFIX] for chunk in chunks if chunk.blob)
+    page = put(BlobKind.CHUNKS, _encoder.encode((VERSION, chunks)), references)
+    return Chunk(sum(chunk.length for chunk in chunks), page, 1 + max(chunk.depth for chunk in chunks))
+
+
+def decode_page(data: bytes, page: bytes) -> list[Entry] | list[PageRow]:
+    """The rows of a page: entries on level 0, rows of pages above.
+
+    Raises:
+        DamagedObject, UnsupportedVersion.
+    """
+    name = f"page {page.hex()[:16]}"
+    try:
+        head = _page_head.decode(data)
+        if head.version != VERSION:
+            raise UnsupportedVersion(
+                f"{name} has version {head.version}", hint="use a newer Backstay to read this restore point"
+            )
+        if head.level == 0:
+            return _entry_page.decode(data).rows
+        return _row_page.decode(data).rows
+    except msgspec.MsgspecError as error:
+        raise DamagedObject(name, f"it cannot be parsed ({error})") from error
+
+
+def decode_chunks(data: bytes, page: bytes) -> list[Chunk]:
+    """The rows of a page of a chunk list. Raises DamagedObject, UnsupportedVersion."""
+    name = f"chunk list {page.hex()[:16]}"
+    try:
+        decoded = _chunk_page.decode(data)
+    except msgspec.MsgspecError as error:
+        raise DamagedObject(name, f"it cannot be parsed ({error})") from error
+    if decoded.version != VERSION:
+        raise UnsupportedVersion(
+            f"{name} has version {decoded.version}", hint="use a newer Backstay to read this restore point"
+        )
+    return decoded.rows
+
+
+ReadBlob = Callable[[bytes], bytes]
+
+
+def iterate_folder(page: bytes, read: ReadBlob) -> Iterator[Entry]:
+    """All entries of a folder, sorted by name, one page in memory at a time."""
+    for row in decode_page(read(page), page):
+        if isinstance(row, Entry):
+            yield row
+        else:
+            yield from iterate_folder(row.page, read)
+
+
+def find_entry(page: bytes, name: bytes, read: ReadBlob) -> Entry | None:
+    """The entry of this name in a folder, or None; reads one page a level."""
+    while True:
+        below: PageRow | None = None
+        for row in decode_page(read(page), page):
+            if isinstance(row, Entry):
+                if row.name == name:
+                    return row
+            elif row.first <= name:
+                below = row
+        if below is None:
+            return None
+        page = below.page
+
+
+def iterate_chunks(chunks: tuple[Chunk, ...] | list[Chunk], read: ReadBlob) -> Iterator[Chunk]:
+    """The chunks of a file's content and its holes, pages of the list opened."""
+    for chunk in chunks:
+        if chunk.depth and chunk.blob is not None:
+            yield from iterate_chunks(decode_chunks(read(chunk.blob), chunk.blob), read)
+        else:
+            yield chunk
