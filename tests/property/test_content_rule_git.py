@@ -99,6 +99,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def git(where: Path, *arguments: str, stdin: bytes = b"") -> bytes:
+    """Runs git without the user's settings, and gives its standard output."""
     environment = {"PATH": os.environ["PATH"], "HOME": str(where), "GIT_CONFIG_NOSYSTEM": "1"}
     done = subprocess.run(
         ["git", *arguments], cwd=where, input=stdin, env=environment, capture_output=True, check=False
@@ -108,6 +109,7 @@ def git(where: Path, *arguments: str, stdin: bytes = b"") -> bytes:
 
 
 def usable(line: bytes) -> bool:
+    """Whether Backstay understands the line."""
     try:
         ContentRule.parse(line, "x")
     except RuleError:
@@ -134,8 +136,7 @@ def test_git_ignores_the_same_paths(repository: Path, rule_lines: list[bytes], t
     for directory in sorted(directories):
         os.makedirs(os.fsencode(work) + b"/" + directory, exist_ok=True)
     for file in files:
-        with open(os.fsencode(work) + b"/" + file, "wb"):
-            pass
+        os.mknod(os.fsencode(work) + b"/" + file)
     (work / ".gitignore").write_bytes(text)
 
     everything = sorted(directories | files)
