@@ -15,7 +15,7 @@ class Retry(NamedTuple):
     """One failed attempt that will be followed by another.
 
     Args:
-        operation: `put`, `sync`, `get`, `size`, `exists`, `list`, `delete` or `free_bytes`.
+        operation: the method of Storage.
         name: the object or prefix; empty for sync and free_bytes.
         attempt: which attempt failed, from 1.
         delay: seconds until the next.
@@ -78,6 +78,10 @@ class RetryingStorage(Storage):
     def sync(self) -> None:
         """As Storage.sync."""
         self._repeat("sync", "", self._storage.sync)
+
+    def secure(self, name: str) -> None:
+        """As Storage.secure."""
+        self._repeat("secure", name, lambda: self._storage.secure(name))
 
     def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
         """As Storage.get."""

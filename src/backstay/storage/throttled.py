@@ -93,6 +93,10 @@ class ThrottledStorage(Storage):
         """As Storage.sync."""
         self._storage.sync()
 
+    def secure(self, name: str) -> None:
+        """As Storage.secure."""
+        self._storage.secure(name)
+
     def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
         """As Storage.get."""
         data = self._storage.get(name, offset, length)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from backstay.domain.errors import StorageError, StorageFull, StorageUnavailable
 from backstay.storage.interface import Buffer, ObjectInfo, Storage
 
-OPERATIONS = ("put", "sync", "get", "size", "exists", "list", "delete", "free_bytes")
+OPERATIONS = ("put", "sync", "secure", "get", "size", "exists", "list", "delete", "free_bytes")
 """What a script may count."""
 
 _SCRIPT = re.compile(r"([.ELSFXw]*)(?:\(([.ELSFXw]+)\))?")
@@ -107,6 +107,12 @@ class FaultyStorage(Storage):
         letter = self._begin("sync")
         self.inner.sync()
         self._end(letter, "sync")
+
+    def secure(self, name: str) -> None:
+        """As Storage.secure, as far as the script lets it."""
+        letter = self._begin("secure", name)
+        self.inner.secure(name)
+        self._end(letter, "secure", name)
 
     def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
         """As Storage.get, as far as the script lets it."""

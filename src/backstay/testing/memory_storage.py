@@ -38,6 +38,10 @@ class MemoryStorage(Storage):
     def sync(self) -> None:
         """As Storage.sync."""
 
+    def secure(self, name: str) -> None:
+        """As Storage.secure."""
+        check_name(name)
+
     def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
         """As Storage.get."""
         if offset < 0 or (length is not None and length < 0):

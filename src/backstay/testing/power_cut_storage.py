@@ -1,18 +1,19 @@
 """A model of a disk behind a page cache, whose power can be cut.
 
 The model. A put or delete is at once visible to everybody, and *pending*: it is in
-memory only. `sync` makes everything durable that had been done when it began. At a
-power cut memory is lost:
+memory only. `sync` makes durable what its process had put, deleted or secured when it
+began, and nothing that only others did. At a power cut memory is lost:
 
     durable objects          all remain, with their exact bytes
     each pending operation   did or did not reach the disk, independent of all others
     the same name twice      those that did took effect in their order
 
-What LocalStorage promises on a real disk is exactly this, because it syncs the bytes
-of an object before it gives it a name: a pending object may be absent, but never
-partial. With `lying=True` the disk acknowledged bytes that it did not write: a
-pending object that did reach the disk may be cut short or hold zeros under its
-final name. No sync was skipped in either case; objects that were synced are whole.
+LocalStorage promises exactly this on a real disk, because it syncs the bytes of an
+object before it gives it a name: a pending object may be absent, but never partial.
+(It promises no less, and often does more: it syncs whole folders.) With `lying=True`
+the disk acknowledged bytes that it did not write: a pending object that did reach the
+disk may be cut short or hold zeros under its final name. Synced objects are whole in
+either case.
 
 Crash points. Operations that change something (put, delete, sync) are numbered from
 1. `on_operation(number, kind, name)` is called *before* each takes effect. Cutting
@@ -47,14 +48,34 @@ class _Change(NamedTuple):
     becomes: _Object | None
 
 
+class _Disk:
+    """What the processes of one machine share: its disk, its memory, its power."""
+
+    def __init__(self, durable: dict[str, _Object]) -> None:
+        self.lock = threading.Lock()
+        self.off = False
+        self.operations = 0
+        self.durable = durable
+        self.visible = dict(durable)
+        self.pending: list[_Change] = []
+
+    def check_power(self) -> None:
+        if self.off:
+            raise PowerCut
+
+
 OnOperation = Callable[[int, str, str], None]
+
+
+def _nothing(number: int, kind: str, name: str) -> None:
+    pass
 
 
 class PowerCutStorage(Storage):
     """The disk before a power cut; `cut_power` gives the disk after it.
 
     Once `on_operation` has raised PowerCut, or `cut_power` was called, every method
-    raises PowerCut: what the dying process still attempts (in `finally`, in another
+    raises PowerCut: what the dying processes still attempt (in `finally`, in another
     thread) has no effect.
 
     Args:
@@ -64,42 +85,25 @@ class PowerCutStorage(Storage):
     """
 
     def __init__(
-        self,
-        on_operation: OnOperation = lambda number, kind, name: None,
-        *,
-        clock: Callable[[], float] = time.time,
+        self, on_operation: OnOperation = _nothing, *, clock: Callable[[], float] = time.time
     ) -> None:
         self._on_operation = on_operation
         self._clock = clock
-        self._lock = threading.Lock()
-        self._off = False
-        self._operations = 0
-        self._visible: dict[str, _Object] = {}
-        self._durable: dict[str, _Object] = {}
-        self._pending: list[_Change] = []
+        self._disk = _Disk({})
+        self._own: set[str] = set()
 
-    @property
-    def location(self) -> str:
-        """Always `a disk that can lose power`."""
-        return "a disk that can lose power"
+    def another_process(self, on_operation: OnOperation | None = None) -> "PowerCutStorage":
+        """The same disk, seen by another process of the machine.
 
-    @property
-    def operations(self) -> int:
-        """How many puts, deletes and syncs have begun."""
-        return self._operations
-
-    @property
-    def durable_names(self) -> frozenset[str]:
-        """The names of the objects that a power cut cannot touch now (an un-synced delete still can)."""
-        with self._lock:
-            return frozenset(self._durable)
+        Args:
+            on_operation: as for the class; None: that of this process. Numbers count on together.
+        """
+        other = PowerCutStorage(on_operation or self._on_operation, clock=self._clock)
+        other._disk = self._disk
+        return other
 
     def cut_power(
-        self,
-        random: Random,
-        *,
-        lying: bool = False,
-        on_operation: OnOperation = lambda number, kind, name: None,
+        self, random: Random, *, lying: bool = False, on_operation: OnOperation = _nothing
     ) -> "PowerCutStorage":
         """Turn this disk off and return it as the next boot finds it: all durable, nothing pending.
 
@@ -108,65 +112,93 @@ class PowerCutStorage(Storage):
             lying: those that did may also be damaged; see the module.
             on_operation: as for the class, for the new storage.
         """
-        after = PowerCutStorage(on_operation, clock=self._clock)
-        with self._lock:
-            self._off = True
-            survived = dict(self._durable)
-            for name, becomes in self._pending:
+        with self._disk.lock:
+            self._disk.off = True
+            survived = dict(self._disk.durable)
+            for name, becomes in self._disk.pending:
                 if random.random() < 0.5:
                     continue
                 if becomes is None:
                     survived.pop(name, None)
                 else:
                     survived[name] = becomes._replace(whole=_as_written(becomes.whole, random, lying))
-        after._durable = survived
-        after._visible = dict(survived)
+        after = PowerCutStorage(on_operation, clock=self._clock)
+        after._disk = _Disk(survived)
         return after
 
+    @property
+    def location(self) -> str:
+        """Always `a disk that can lose power`."""
+        return "a disk that can lose power"
+
+    @property
+    def operations(self) -> int:
+        """How many puts, deletes and syncs have begun on this disk."""
+        return self._disk.operations
+
+    @property
+    def durable_names(self) -> frozenset[str]:
+        """The names of the objects that are durable now (a pending delete may still take them)."""
+        with self._disk.lock:
+            return frozenset(self._disk.durable)
+
     def _begin(self, kind: str, name: str = "") -> None:
-        with self._lock:
-            self._check_power()
-            self._operations += 1
-            number = self._operations
+        with self._disk.lock:
+            self._disk.check_power()
+            self._disk.operations += 1
+            number = self._disk.operations
         try:
             self._on_operation(number, kind, name)
         except PowerCut:
-            self._off = True
+            self._disk.off = True
             raise
 
-    def _check_power(self) -> None:
-        if self._off:
-            raise PowerCut
-
     def put(self, name: str, data: Sequence[Buffer]) -> None:
-        """As Storage.put; pending until the next sync."""
+        """As Storage.put; pending until the next sync of this process."""
         check_name(name)
         new = _Object(b"".join(data), self._clock())
         self._begin("put", name)
-        with self._lock:
-            self._check_power()
-            stored = self._visible.setdefault(name, new)
+        with self._disk.lock:
+            self._disk.check_power()
+            stored = self._disk.visible.setdefault(name, new)
             if stored is new:
-                self._pending.append(_Change(name, new))
+                self._disk.pending.append(_Change(name, new))
+            self._own.add(name)
         if stored.whole != new.whole:
             raise ObjectExists(name)
 
     def delete(self, name: str) -> None:
-        """As Storage.delete; pending until the next sync."""
+        """As Storage.delete; pending until the next sync of this process."""
         check_name(name)
         self._begin("delete", name)
-        with self._lock:
-            self._check_power()
-            if self._visible.pop(name, None) is not None:
-                self._pending.append(_Change(name, None))
+        with self._disk.lock:
+            self._disk.check_power()
+            if self._disk.visible.pop(name, None) is not None:
+                self._disk.pending.append(_Change(name, None))
+            self._own.add(name)
+
+    def secure(self, name: str) -> None:
+        """As Storage.secure."""
+        check_name(name)
+        with self._disk.lock:
+            self._disk.check_power()
+            self._own.add(name)
 
     def sync(self) -> None:
-        """As Storage.sync: all that is pending becomes durable."""
+        """As Storage.sync: all that is pending under names that this process touched becomes durable."""
         self._begin("sync")
-        with self._lock:
-            self._check_power()
-            self._durable = dict(self._visible)
-            self._pending.clear()
+        with self._disk.lock:
+            self._disk.check_power()
+            others = []
+            for change in self._disk.pending:
+                if change.name not in self._own:
+                    others.append(change)
+                elif change.becomes is None:
+                    self._disk.durable.pop(change.name, None)
+                else:
+                    self._disk.durable[change.name] = change.becomes
+            self._disk.pending = others
+            self._own.clear()
 
     def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
         """As Storage.get."""
@@ -180,27 +212,27 @@ class PowerCutStorage(Storage):
         return len(self._seen(name))
 
     def _seen(self, name: str) -> bytes:
-        with self._lock:
-            self._check_power()
-            if name not in self._visible:
+        with self._disk.lock:
+            self._disk.check_power()
+            if name not in self._disk.visible:
                 raise ObjectNotFound(check_name(name))
-            return self._visible[name].whole
+            return self._disk.visible[name].whole
 
     def exists(self, name: str) -> bool:
         """As Storage.exists."""
         check_name(name)
-        with self._lock:
-            self._check_power()
-            return name in self._visible
+        with self._disk.lock:
+            self._disk.check_power()
+            return name in self._disk.visible
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """As Storage.list, of the objects at the moment of the first step."""
         check_prefix(prefix)
-        with self._lock:
-            self._check_power()
+        with self._disk.lock:
+            self._disk.check_power()
             objects = [
                 ObjectInfo(name, len(stored.whole), stored.modified)
-                for name, stored in self._visible.items()
+                for name, stored in self._disk.visible.items()
                 if name.startswith(prefix)
             ]
         yield from objects
