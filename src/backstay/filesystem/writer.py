@@ -209,19 +209,27 @@ class TreeWriter:
             OSError, TargetError: see the module.
         """
         target = self._aside_name() if replace else name
+        lifted = 0
         try:
-            _link(to_name, target, to_dir_fd, dir_fd)
-        except PermissionError:
-            _link_to_protected(to_name, target, to_dir_fd, dir_fd)
+            try:
+                _link(to_name, target, to_dir_fd, dir_fd)
+            except PermissionError:
+                lifted = lift_protection(to_dir_fd, to_name)
+                if not lifted:
+                    raise
+                _link(to_name, target, to_dir_fd, dir_fd)
+            if replace:
+                try:
+                    self.publish(dir_fd, target, name)
+                finally:
+                    # A rename onto another link of the same file does nothing: rename(2).
+                    discard(dir_fd, target)
         except OSError as error:
             raise_if_target_failed(error)
             raise
-        if replace:
-            try:
-                self.publish(dir_fd, target, name)
-            finally:
-                # A rename onto another link of the same file does nothing: rename(2).
-                discard(dir_fd, target)
+        finally:
+            if lifted:
+                _protect(to_dir_fd, to_name, lifted)
 
     def _aside_name(self) -> bytes:
         return b"%b%b-%x" % (ASIDE_PREFIX, self._run, next(self._numbers))
@@ -296,14 +304,9 @@ def _link(source: bytes, name: bytes, source_dir_fd: int, dir_fd: int) -> None:
     os.link(source, name, src_dir_fd=source_dir_fd, dst_dir_fd=dir_fd, follow_symlinks=False)
 
 
-def _link_to_protected(source: bytes, name: bytes, source_dir_fd: int, dir_fd: int) -> None:
-    lifted = lift_protection(source_dir_fd, source)
+def _protect(dir_fd: int, name: bytes, flags: int) -> None:
+    fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
     try:
-        _link(source, name, source_dir_fd, dir_fd)
+        set_flags(fd, get_flags(fd) | flags)
     finally:
-        if lifted:
-            fd = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=source_dir_fd)
-            try:
-                set_flags(fd, get_flags(fd) | lifted)
-            finally:
-                os.close(fd)
+        os.close(fd)
