@@ -178,11 +178,6 @@ class LocalStorage(Storage):
             # A put that failed before it made the folder, or a delete of nothing.
             self._check_present()
 
-    def secure(self, name: str) -> None:
-        """As Storage.secure."""
-        with self._touching(self.path_of(name).parent):
-            pass
-
     def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
         """As Storage.get."""
         if offset < 0 or (length is not None and length < 0):

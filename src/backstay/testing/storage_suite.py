@@ -161,6 +161,15 @@ class StorageSuite:
         storage.delete("p/x")
         storage.sync()
 
+    def test_secure(self, storage: Storage) -> None:
+        """Securing changes nothing that can be seen, be the object there or not."""
+        storage.put("p/x", [b"1"])
+        self.reopened(storage).secure("p/x")
+        storage.secure("p/absent")
+        storage.secure("q/absent")
+        storage.sync()
+        assert [info.name for info in storage.list("")] == ["p/x"]
+
     def test_list_by_prefix(self, storage: Storage) -> None:
         """A prefix gives the objects below it, at any depth, and no other."""
         names = {"a/1", "a/b/2", "a/b/c/3", "ab/4", "b/5", "top"}
@@ -226,6 +235,7 @@ class StorageSuite:
             lambda: storage.size(name),
             lambda: storage.exists(name),
             lambda: storage.delete(name),
+            lambda: storage.secure(name),
         ):
             with pytest.raises(StorageError) as caught:
                 attempt()
