@@ -158,6 +158,8 @@ class LocalStorage(Storage):
             folders = {above for folder in touched for above in (folder, *folder.parents)}
             try:
                 with explaining(f"make the names in {self.location} durable"):
+                    if touched:
+                        self._check_present()
                     for folder in sorted(folders):
                         if folder.is_relative_to(self._root):
                             self._sync_touched(folder)
@@ -217,12 +219,12 @@ class LocalStorage(Storage):
                 raise ObjectNotFound(name) from None
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        """As Storage.list: lazily, one folder at a time."""
+        """As Storage.list: lazily; raises at its end if the storage folder vanished meanwhile."""
         folder = self._root / check_prefix(prefix)
         with explaining(f"list {prefix or 'all objects'} in {self.location}"):
-            if not folder.is_dir():
-                self._check_present()
+            self._check_present()
             yield from _walk(str(folder), prefix)
+            self._check_present()  # the walk takes folders that vanish meanwhile for deleted ones
 
     def delete(self, name: str) -> None:
         """As Storage.delete. Folders stay, also empty ones."""

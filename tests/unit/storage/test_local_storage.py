@@ -151,6 +151,8 @@ def test_relative_path_is_kept(tmp_path, monkeypatch):
 def test_vanished(root, storage, leaves_mountpoint):
     """After the disk is unmounted every method says so; nothing seems absent, and nothing is made anew."""
     storage.put("p/x", [b"1"])
+    storage.sync()
+    storage.put("top", [b"1"])
     root.rename(root.with_name("moved"))
     if leaves_mountpoint:
         root.mkdir()
@@ -158,10 +160,11 @@ def test_vanished(root, storage, leaves_mountpoint):
         lambda: storage.get("p/x"),
         lambda: storage.size("p/x"),
         lambda: storage.exists("p/x"),
+        storage.sync,
+        lambda: list(storage.list("")),
         lambda: list(storage.list("p/")),
         lambda: storage.delete("p/x"),
         lambda: storage.put("p/y", [b"2"]),
-        storage.sync,
         storage.free_bytes,
     ):
         with pytest.raises(StorageError, match="vanished") as caught:
