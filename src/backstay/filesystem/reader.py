@@ -17,7 +17,6 @@ WINDOW: Final = 8 << 20
 """Bytes of a large file that are asked of the kernel at a time."""
 
 _DROP_FROM: Final = 64 << 20
-_PAGE: Final = 4096
 _PLAIN: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _QUIET: Final = _PLAIN | os.O_NOATIME
 
@@ -106,15 +105,17 @@ def read_extent(fd: int, offset: int, length: int, buffer: memoryview) -> Iterat
     window, end = len(buffer), offset + length
     drops = length >= _DROP_FROM
     if length > window:
-        os.posix_fadvise(fd, offset, length, os.POSIX_FADV_SEQUENTIAL)
-    keep = not drops or _is_cached(fd, offset)
+        # The kernel's own read-ahead would reach into windows that are still to be looked at below.
+        os.posix_fadvise(fd, offset, length, os.POSIX_FADV_RANDOM)
+    keep = not drops or _is_cached(fd, offset, min(window, length))
     while offset < end:
         size = min(window, end - offset)
         following = offset + size
         keep_following = True
         if following < end:
-            keep_following = not drops or _is_cached(fd, following)
-            os.posix_fadvise(fd, following, min(window, end - following), os.POSIX_FADV_WILLNEED)
+            ahead = min(window, end - following)
+            keep_following = not drops or _is_cached(fd, following, ahead)
+            os.posix_fadvise(fd, following, ahead, os.POSIX_FADV_WILLNEED)
         got = read_into(fd, offset, buffer[:size])
         if got:
             yield buffer[:got]
@@ -125,10 +126,15 @@ def read_extent(fd: int, offset: int, length: int, buffer: memoryview) -> Iterat
         offset, keep = following, keep_following
 
 
-def _is_cached(fd: int, offset: int) -> bool:
-    """Whether the page at `offset` is in the page cache (preadv2(2), RWF_NOWAIT); True where unknown."""
+def _is_cached(fd: int, offset: int, length: int) -> bool:
+    """Whether the range is in the page cache, by its first, middle and last page; True where unknown.
+
+    RWF_NOWAIT reads only what needs no waiting: preadv2(2).
+    """
+    page = [bytearray(1)]
     try:
-        os.preadv(fd, [bytearray(_PAGE)], offset, os.RWF_NOWAIT)
+        for each in (offset, offset + length // 2, offset + length - 1):
+            os.preadv(fd, page, each, os.RWF_NOWAIT)
     except OSError as error:
         return error.errno != errno.EAGAIN
     return True
