@@ -146,3 +146,26 @@ def test_git_ignores_the_same_paths(repository: Path, rule_lines: list[bytes], t
     ignored = set(shown.split(b"\0")) - {b""}
     mine = {p for p in everything if not rule.explain(p, p in directories, None, 0)[-1][1].included}
     assert mine == ignored
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    patterns=st.lists(
+        st.lists(st.sampled_from(PIECES), min_size=1, max_size=4).map(b"".join), min_size=60, max_size=60
+    )
+)
+def test_git_matches_the_same_names(repository: Path, patterns: list[bytes]) -> None:
+    """Wildcards, escapes and bracket expressions admit the same names as in git, one pattern a folder."""
+    expected: set[bytes] = set()
+    asked: list[bytes] = []
+    for number, pattern in enumerate(patterns):
+        folder = b"p%d" % number
+        (repository / folder.decode()).mkdir(exist_ok=True)
+        (repository / folder.decode() / ".gitignore").write_bytes(pattern)
+        rule = ContentRule.parse(pattern, "x") if usable(pattern) else ContentRule()
+        asked += [folder + b"/" + name for name in NAMES]
+        expected |= {
+            folder + b"/" + name for name in NAMES if not rule.verdict(name, False, None, 0).included
+        }
+    shown = git(repository, "check-ignore", "--no-index", "-z", "--stdin", stdin=b"\0".join(asked))
+    assert set(shown.split(b"\0")) - {b""} == expected
