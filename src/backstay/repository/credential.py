@@ -30,7 +30,7 @@ class _Credential(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_f
     id_key: Bytes32
     catalogue_key: Bytes32
     public_key: Bytes32
-    location: str
+    location: bytes
 
 
 _decoder = msgspec.msgpack.Decoder(_Credential)
@@ -41,10 +41,14 @@ def export_credential(secrets: Secrets, location: str) -> bytes:
 
     Between the BEGIN and END lines, in base64 (RFC 4648): magic, a msgpack array of
     repository id, id key, catalogue key, public key and location, and the first 16
-    bytes of the BLAKE3 of all before.
+    bytes of the BLAKE3 of all before. The location is UTF-8, with surrogateescape (PEP 383).
     """
     credential = _Credential(
-        secrets.repository_id, secrets.id_key, secrets.catalogue_key, secrets.public_key, location
+        secrets.repository_id,
+        secrets.id_key,
+        secrets.catalogue_key,
+        secrets.public_key,
+        location.encode("utf-8", "surrogateescape"),
     )
     body = _MAGIC + msgspec.msgpack.encode(credential)
     armoured = base64.b64encode(body + blake3(body).digest(_CHECKSUM_BYTES)).decode("ascii")
@@ -74,7 +78,7 @@ def load_credential(data: bytes, name: str) -> tuple[Secrets, str]:
     secrets = Secrets(
         credential.repository_id, credential.id_key, credential.catalogue_key, credential.public_key
     )
-    return secrets, credential.location
+    return secrets, credential.location.decode("utf-8", "surrogateescape")
 
 
 def _decode(data: bytes, name: str) -> _Credential:

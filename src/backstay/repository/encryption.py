@@ -126,10 +126,18 @@ class FrameKey:
 
     @classmethod
     def new(cls, public_key: bytes, repository_id: bytes) -> "FrameKey":
-        """A fresh key that only the holder of the private key of `public_key` can use to read."""
+        """A fresh key that only the holder of the private key of `public_key` can use to read.
+
+        Raises:
+            DamagedObject: `public_key` is none that anything can be sealed to.
+        """
         key = os.urandom(KEY_BYTES)
-        recipient = X25519PublicKey.from_public_bytes(public_key)
-        return cls(key, HPKE_SUITE.encrypt(key, recipient, _FRAME_KEY_CONTEXT + repository_id))
+        try:
+            recipient = X25519PublicKey.from_public_bytes(public_key)
+            sealed = HPKE_SUITE.encrypt(key, recipient, _FRAME_KEY_CONTEXT + repository_id)
+        except ValueError:
+            raise DamagedObject("the public key of the repository", "nothing can be sealed to it") from None
+        return cls(key, sealed)
 
     def seal_frame(self, number: int, plaintext: Buffer) -> bytes:
         """Ciphertext and tag of a frame, under the nonce `frame_nonce(number)`.

@@ -202,7 +202,7 @@ def decode_slot(data: Buffer, name: str) -> Slot:
     check_magic(_MAGIC, data, name)
     try:
         slot = _decoder.decode(memoryview(data)[MAGIC_BYTES:-_MAC_BYTES])
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise DamagedObject(name, f"it is not a key slot ({error})") from None
     if not slot.label.isprintable():
         raise DamagedObject(name, "its label is not printable")

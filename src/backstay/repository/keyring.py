@@ -69,7 +69,7 @@ def decode_keyring(data: bytes, name: str) -> Keyring:
     """Read a keyring out of the slot `name`. Raises DamagedObject."""
     try:
         keyring = _decoder.decode(data)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise DamagedObject(name, f"its keyring cannot be read ({error})") from None
     if public_key_of(keyring.private_keys[-1]) != keyring.public_key:
         raise DamagedObject(name, "the keys of its keyring do not belong together")

@@ -155,10 +155,11 @@ def render_sheet(repository_id: bytes, location: str, created: float, recovery_k
         line = groups[first : first + _GROUPS_A_LINE]
         numbers = f"groups {first + 1:>2} to {first + len(line):>2}"
         lines.append(f"{numbers}    {'-'.join(line)}")
+    printable = location.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return _SHEET.format(
-        location=location,
+        location=printable,
         identifier=repository_id.hex(),
         made=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(created)),
         groups=textwrap.indent("\n".join(lines), "    "),
-        command=shlex.quote(location),
+        command=shlex.quote(printable),
     )

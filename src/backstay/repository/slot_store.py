@@ -83,7 +83,8 @@ def publish_keyring(
 ) -> None:
     """Write the slots of all members durably; those of earlier generations stay until `delete_superseded`.
 
-    The slot `opened_by` goes first: after a crash, whoever made the change can finish it.
+    The slot `opened_by` goes first and is durable before the others: after a crash, whoever
+    made the change can finish it.
 
     Raises:
         AlreadyRunning: another change of keys is made at the same time; this one was taken back.
@@ -96,6 +97,8 @@ def publish_keyring(
             data = encode_slot(member, keyring.generation, keyring.keyring_id, sealed)
             written.append(object_name(KEYS, blake3(data).digest()))
             storage.put(written[-1], [data])
+            if member.slot_id == opened_by:
+                storage.sync()
         storage.sync()
         members = (*keyring.members, *rivals_of)
         refuse_rivals(read_slots(storage), members, keyring.generation, frozenset([keyring.keyring_id]))
