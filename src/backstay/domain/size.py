@@ -15,17 +15,17 @@ _BIT_UNITS = {"BIT": 1} | {f"{prefix}BIT": 1000**power for power, prefix in enum
 
 _SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86_400, "w": 604_800, "mo": 30 * 86_400, "y": 365 * 86_400}
 
-_AMOUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?) *([A-Za-z]*)", re.ASCII)
-_SPAN = re.compile(r"([0-9]+(?:\.[0-9]+)?) *([a-z]+) *", re.ASCII)
+_AMOUNT = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,18})?) *([A-Za-z]*)", re.ASCII)
+_SPAN = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) *([a-z]+) *", re.ASCII)
 
 
 def parse_size(text: str) -> int:
-    """Bytes that `text` names: "4GiB", "1.5 MB", "512K", "100".
+    """Bytes that `text` names, rounded down: "4GiB", "1.5 MB", "512K", "100".
 
     Units as in coreutils(1), "Block size": K and KiB are 1024, KB is 1000; case does not matter.
 
     Raises:
-        UsageError: `text` is not a size, or not a whole number of bytes once rounded down is below zero.
+        UsageError: `text` is not a size.
     """
     amount = _amount(text, _SIZE_UNITS)
     if amount is None:
