@@ -616,7 +616,7 @@ class TestInterruption:
         assert not problems(storage, secrets)
 
     def test_rotation_gives_its_key_though_deleting_fails(self) -> None:
-        """The new recovery key reaches the caller even where old slots could not be deleted, and are listed."""
+        """The new recovery key reaches the caller even where old slots could not be deleted."""
         storage = MemoryStorage()
         secrets, _ = create(storage)
         secrets, recovery_key = rotate_recovery_key(
