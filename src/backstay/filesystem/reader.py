@@ -5,6 +5,7 @@ swap one in and lead the backup out of its tree. What the operating system refus
 which `reasons.reason_of` has words: one file's trouble is a line in the job, not the end of it.
 """
 
+import ctypes
 import errno
 import os
 import stat
@@ -138,6 +139,21 @@ def _is_cached(fd: int, offset: int, length: int) -> bool:
     except OSError as error:
         return error.errno != errno.EAGAIN
     return True
+
+
+def sync_filesystem(path: bytes) -> None:
+    """Write back what the kernel holds of the filesystem on which `path` lies: syncfs(2).
+
+    Never raises: a filesystem that cannot do it is as safe as it was.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return
+    try:
+        ctypes.CDLL(None).syncfs(fd)
+    finally:
+        os.close(fd)
 
 
 def same_version(before: FileStat, st: os.stat_result) -> bool:

@@ -4,8 +4,6 @@ FastCDC (Xia et al., "The Design of Fast Content-Defined Chunking", IEEE TPDS 20
 seeded per repository so that chunk lengths do not reveal known content.
 """
 
-import struct
-
 import pyfastcdc
 from blake3 import blake3
 from pyfastcdc import FastCDC
@@ -44,7 +42,8 @@ class Chunker:
             min_size=MINIMUM,
             max_size=MAXIMUM,
             normalized_chunking=2,
-            seed=struct.unpack("<Q", seed)[0],
+            # pyfastcdc shifts the seed left by one, within 64 bits.
+            seed=int.from_bytes(seed, "little") >> 1,
         )
 
     def cut(self, buffer: memoryview, *, final: bool) -> list[int]:

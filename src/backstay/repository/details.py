@@ -1,11 +1,12 @@
 """The part of a restore point's record that names files: only a private key reads it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import msgspec
 
 from backstay.domain.errors import DamagedObject
 from backstay.repository.pack import PREFIX, BlobKind
+from backstay.repository.tree import PutBlob, ReadBlob
 
 _PROBLEMS_A_BLOB = 5000
 
@@ -44,10 +45,6 @@ class Details(msgspec.Struct, array_like=True, frozen=True):
     rules: str
     steps: list[StepRecord]
     problems: list[bytes]
-
-
-PutBlob = Callable[[BlobKind, bytes, bytes], bytes]
-ReadBlob = Callable[[bytes], bytes]
 
 
 def put_problems(problems: list[Problem], put: PutBlob) -> list[bytes]:

@@ -13,6 +13,8 @@ In the repository a run is sealed with the catalogue key; mapped files lie in a
 local cache (`index_cache`). Everything in a run can be rebuilt from pack trailers.
 """
 
+from __future__ import annotations
+
 import mmap
 import os
 import sys
@@ -87,7 +89,9 @@ class RunBuilder:
         high = array("Q", (int.from_bytes(prefix[:8], "big") for prefix, _ in ordered))
         low = array("Q", (int.from_bytes(prefix[8:], "big") for prefix, _ in ordered))
         columns = [array("I", (column[row] for _, row in ordered)) for column in self._columns]
-        header = MAGIC + len(ordered).to_bytes(8, "little") + len(self.packs).to_bytes(4, "little") + bytes(12)
+        header = (
+            MAGIC + len(ordered).to_bytes(8, "little") + len(self.packs).to_bytes(4, "little") + bytes(12)
+        )
         table = b"".join(digest + size.to_bytes(8, "little") for digest, size in self.packs)
         return b"".join((header, table, *(_little(column) for column in (high, low, *columns))))
 

@@ -82,7 +82,9 @@ class IndexCache:
         # Leave a run alone when it outweighs everything smaller: each entry is then
         # rewritten a logarithmic number of times over the repository's life.
         take, weight = 1, opened[0][0].entries
-        while take < len(opened) and (opened[take][0].entries <= 2 * weight or len(opened) - take >= MOST_RUNS):
+        while take < len(opened) and (
+            opened[take][0].entries <= 2 * weight or len(opened) - take >= MOST_RUNS
+        ):
             weight += opened[take][0].entries
             take += 1
         chosen, kept = opened[:take], opened[take:]

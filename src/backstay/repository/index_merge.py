@@ -63,7 +63,18 @@ def _columns(run: Run) -> list[npt.NDArray[Any]]:
     packs = sum(1 for _ in run.packs())
     at = HEADER_LENGTH + PACK_LENGTH * packs
     columns: list[npt.NDArray[Any]] = []
-    for width, kind in ((8, np.uint64), (8, np.uint64), (4, np.uint32), (4, np.uint32), (4, np.uint32), (4, np.uint32)):
-        columns.append(np.memmap(run.path, dtype=kind, mode="r", offset=at, shape=(run.entries,)) if run.entries else np.empty(0, kind))
+    for width, kind in (
+        (8, np.uint64),
+        (8, np.uint64),
+        (4, np.uint32),
+        (4, np.uint32),
+        (4, np.uint32),
+        (4, np.uint32),
+    ):
+        columns.append(
+            np.memmap(run.path, dtype=kind, mode="r", offset=at, shape=(run.entries,))
+            if run.entries
+            else np.empty(0, kind)
+        )
         at += width * run.entries
     return columns

@@ -172,7 +172,8 @@ def choose_point(
     found = [point for point in pool if point.id.hex().startswith(wanted.lower())] if len(wanted) >= 4 else []
     if not found:
         raise UsageError(
-            f"there is no restore point {wanted}", hint="`backstay repo points` lists them; four digits are enough"
+            f"there is no restore point {wanted}",
+            hint="`backstay repo points` lists them; four digits are enough",
         )
     if len(found) > 1:
         raise UsageError(f"{wanted} fits {len(found)} restore points", hint="give more digits of its id")

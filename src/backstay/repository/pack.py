@@ -7,6 +7,8 @@ The trailer opens with the catalogue key alone. It repeats the sealed data keys 
 its frames, so that a pack can be read with nothing else but the private key.
 """
 
+from __future__ import annotations
+
 import sys
 from array import array
 from collections.abc import Iterator
@@ -173,7 +175,8 @@ def decode_trailer(sealed: bytes, catalogue_key: bytes, name: str, trailer_offse
         raise DamagedObject(name, f"its trailer cannot be parsed ({error})") from error
     if wire.version != TRAILER_VERSION:
         raise UnsupportedVersion(
-            f"{name} has a trailer of version {wire.version}", hint="use a newer Backstay to open this repository"
+            f"{name} has a trailer of version {wire.version}",
+            hint="use a newer Backstay to open this repository",
         )
     count = len(wire.kinds)
     columns = (wire.frame_numbers, wire.offsets, wire.lengths)

@@ -57,7 +57,9 @@ class SessionState(NamedTuple):
 class SessionMarker:
     """This process's own session in the storage."""
 
-    def __init__(self, storage: Storage, catalogue_key: bytes, *, kind: str, backup_set: str, now_ns: int) -> None:
+    def __init__(
+        self, storage: Storage, catalogue_key: bytes, *, kind: str, backup_set: str, now_ns: int
+    ) -> None:
         self.id = os.urandom(16)
         self._storage = storage
         self._folder = f"{SESSIONS}{self.id.hex()}/"

@@ -14,6 +14,7 @@ import msgspec
 from backstay.domain.entry import Chunk, Entry, Totals
 from backstay.domain.errors import DamagedObject, UnsupportedVersion
 from backstay.repository.pack import PREFIX, BlobKind
+from backstay.storage.interface import Buffer
 
 VERSION = 1
 
@@ -26,7 +27,7 @@ MOST_ENTRIES = 4096
 CHUNKS_INLINE = 64
 """A file with more chunks than this keeps them in pages of their own."""
 
-PutBlob = Callable[[BlobKind, bytes, bytes], bytes]
+PutBlob = Callable[[BlobKind, Buffer, bytes], bytes]
 
 
 class PageRow(NamedTuple):
@@ -159,20 +160,42 @@ def _put_rows(rows: list[PageRow], level: int, put: PutBlob) -> PageRow:
     return PageRow(rows[0].first, page, totals)
 
 
-def put_chunks(chunks: list[Chunk], put: PutBlob) -> tuple[Chunk, ...]:
-    """A chunk list as an entry carries it: short ones as they are, long ones as pages of the list."""
-    while len(chunks) > CHUNKS_INLINE:
-        paged: list[Chunk] = []
-        group: list[Chunk] = []
-        for chunk in chunks:
-            group.append(chunk)
-            if len(group) > 1 and (ends_segment(chunk.blob or b"") or len(group) >= MOST_ENTRIES):
-                paged.append(put_chunk_page(group, put))
-                group = []
-        if group:
-            paged.append(put_chunk_page(group, put))
-        chunks = paged
-    return tuple(chunks)
+class ChunkList:
+    """Collects the chunks of one file; of long lists only the open pages are in memory.
+
+    Attributes:
+        length: bytes of the file covered so far.
+    """
+
+    def __init__(self, put: PutBlob) -> None:
+        self._put = put
+        self._levels: list[list[Chunk]] = [[]]
+        self.length = 0
+
+    def add(self, chunk: Chunk) -> None:
+        """Append a chunk or a hole."""
+        self.length += chunk.length
+        self._add(chunk, 0)
+
+    def _add(self, chunk: Chunk, level: int) -> None:
+        if level == len(self._levels):
+            self._levels.append([])
+        page = self._levels[level]
+        page.append(chunk)
+        if len(page) >= MOST_ENTRIES or (len(page) > 1 and ends_segment(chunk.blob or b"")):
+            self._levels[level] = []
+            self._add(put_chunk_page(page, self._put), level + 1)
+
+    def finish(self) -> tuple[Chunk, ...]:
+        """The list as an entry carries it: a short one as it is, a long one as the top of its pages."""
+        level = 0
+        while level < len(self._levels) - 1 or len(self._levels[level]) > CHUNKS_INLINE:
+            page = self._levels[level]
+            self._levels[level] = []
+            if page:
+                self._add(put_chunk_page(page, self._put), level + 1)
+            level += 1
+        return tuple(self._levels[level])
 
 
 def put_chunk_page(chunks: list[Chunk], put: PutBlob) -> Chunk:

@@ -79,9 +79,9 @@ class WritingSession:
 
     def _adopt_unindexed(self) -> int:
         """Take up packs that sessions without an end stored but did not index, and count them."""
-        unfinished = {
-            state.id for state in list_sessions(self._storage).values() if not state.ended
-        } - {self.id}
+        unfinished = {state.id for state in list_sessions(self._storage).values() if not state.ended} - {
+            self.id
+        }
         if not unfinished:
             return 0
         known = self.index.packs()
@@ -170,7 +170,9 @@ class WritingSession:
 class WriterSecrets:
     """What a writer needs of the keys, and no more: it cannot read."""
 
-    def __init__(self, *, repository_id: bytes, public_key: bytes, catalogue_key: bytes, blob_id: BlobId) -> None:
+    def __init__(
+        self, *, repository_id: bytes, public_key: bytes, catalogue_key: bytes, blob_id: BlobId
+    ) -> None:
         self.repository_id = repository_id
         self.public_key = public_key
         self.catalogue_key = catalogue_key

@@ -1,0 +1,131 @@
+"""One regular file into blobs: read it, notice whether it changes meanwhile, cut it, store its pieces."""
+
+import os
+import stat
+from typing import NamedTuple
+
+from backstay.domain.entry import Chunk, FileStat
+from backstay.filesystem.reader import WINDOW, open_regular, read_extent, read_small, same_version
+from backstay.filesystem.sparse import data_extents
+from backstay.repository.chunker import SMALL_FILE, Chunker
+from backstay.repository.pack import BlobKind
+from backstay.repository.tree import ChunkList, PutBlob
+
+INLINE = 512
+"""Content up to this many bytes is kept in the entry itself."""
+
+_ATTEMPTS = 3
+_ZEROS = bytes(4096)
+"""A file with a hole holds at least a block of zeros."""
+_REPEAT_UP_TO = 64 << 20
+
+
+class Content(NamedTuple):
+    """What was read of a file.
+
+    Attributes:
+        stat: the file's stat that belongs to the content.
+        device: st_dev.
+        inline, chunks: as in Entry; exactly one is given.
+        size: bytes of content.
+        changed: the file went on changing while it was read.
+        read_bytes: bytes that were read in all.
+    """
+
+    stat: os.stat_result
+    inline: bytes | None
+    chunks: tuple[Chunk, ...] | None
+    size: int
+    changed: bool
+    read_bytes: int
+
+
+class OtherKind(Exception):
+    """The name no longer stands for a regular file."""
+
+
+class ContentReader:
+    """Reads files and puts their content."""
+
+    def __init__(self, put: PutBlob, id_key: bytes) -> None:
+        self._put = put
+        self._chunker = Chunker(id_key)
+        self._window = memoryview(bytearray(WINDOW))
+
+    def read(self, fd: int, seen: FileStat) -> Content:
+        """The content of the open file that the scan saw as `seen`.
+
+        A file that changes meanwhile is read again, up to three times where it is small.
+
+        Raises:
+            OSError: it cannot be read.
+            OtherKind: it is not a regular file any more.
+            StorageError: the content could not be stored.
+        """
+        size, read_bytes = seen.size, 0
+        before: os.stat_result | None = None
+        for attempt in range(1, _ATTEMPTS + 1):
+            inline, chunks, got = self._whole(fd, size) if size <= SMALL_FILE else self._pieces(fd, size)
+            read_bytes += got
+            after = os.fstat(fd)
+            if not stat.S_ISREG(after.st_mode):
+                raise OtherKind
+            stable = same_version(seen, after) if before is None else _same(before, after)
+            if stable and got == after.st_size:
+                return Content(after, inline, chunks, got, False, read_bytes)
+            if attempt == _ATTEMPTS or max(size, after.st_size) > _REPEAT_UP_TO:
+                break
+            before, size = after, after.st_size
+            os.lseek(fd, 0, os.SEEK_SET)
+        return Content(after, inline, chunks, got, True, read_bytes)
+
+    def _whole(self, fd: int, size: int) -> tuple[bytes | None, tuple[Chunk, ...] | None, int]:
+        data = read_small(fd, size)
+        length = len(data)
+        if length <= INLINE:
+            return data, None, length
+        if data.find(_ZEROS) >= 0 and os.fstat(fd).st_blocks * 512 < length:
+            return self._pieces(fd, length)
+        return None, (Chunk(length, self._put(BlobKind.DATA, data, b"")),), length
+
+    def _pieces(self, fd: int, size: int) -> tuple[None, tuple[Chunk, ...], int]:
+        chunks = ChunkList(self._put)
+        if os.fstat(fd).st_blocks * 512 < size:
+            for extent in data_extents(fd, size):
+                if extent.is_hole:
+                    chunks.add(Chunk(extent.length, None))
+                else:
+                    self._extent(fd, extent.offset, extent.length, chunks)
+        else:
+            self._extent(fd, 0, size, chunks)
+        return None, chunks.finish(), chunks.length
+
+    def _extent(self, fd: int, offset: int, length: int, chunks: ChunkList) -> None:
+        carried: bytes | memoryview = b""
+        left = length
+        for window in read_extent(fd, offset, length, self._window):
+            left -= len(window)
+            # The window is filled anew in the next round, while chunks of this one still wait to be sealed.
+            data = memoryview(b"".join((carried, window)))
+            at = 0
+            for chunk in self._chunker.cut(data, final=left <= 0):
+                self._add(data[at : at + chunk], chunks)
+                at += chunk
+            carried = data[at:]
+        # Something is left only where the file has become shorter than it was.
+        data = memoryview(carried)
+        at = 0
+        for chunk in self._chunker.cut(data, final=True) if len(data) else []:
+            self._add(data[at : at + chunk], chunks)
+            at += chunk
+
+    def _add(self, data: memoryview, chunks: ChunkList) -> None:
+        chunks.add(Chunk(len(data), self._put(BlobKind.DATA, data, b"")))
+
+
+def _same(before: os.stat_result, after: os.stat_result) -> bool:
+    return (before.st_size, before.st_mtime_ns, before.st_ctime_ns) == (
+        after.st_size,
+        after.st_mtime_ns,
+        after.st_ctime_ns,
+    )

@@ -1,0 +1,235 @@
+"""What the agent remembers between backups: for each folder, what it looked like and the page it became.
+
+It is a cache: without it a backup reads everything again and stores nothing twice. It
+must never be ahead of the repository, so rows are committed only after a checkpoint has
+made durable what they refer to.
+"""
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote
+
+import msgspec
+
+from backstay.domain.entry import Entry, Totals
+from backstay.domain.errors import AlreadyRunning, StorageError
+from backstay.repository.compression import compress, decompress
+
+_SCHEMA_VERSION = 1
+_SCHEMA = """
+create table folders (path blob primary key, digest blob, page blob, totals blob) without rowid;
+create table segments (
+    path blob, first blob, digest blob, page blob, totals blob, size integer, rows blob,
+    primary key (path, first)
+) without rowid;
+create table facts (name text primary key, value blob) without rowid;
+"""
+
+_entries = msgspec.msgpack.Decoder(list[Entry])
+_totals = msgspec.msgpack.Decoder(Totals)
+_encoder = msgspec.msgpack.Encoder()
+
+
+class Known(NamedTuple):
+    """A folder or segment as it was last stored; an empty digest equals nothing."""
+
+    digest: bytes
+    page: bytes
+    totals: Totals
+
+
+class Facts(msgspec.Struct, array_like=True):
+    """What the rows rest upon.
+
+    Attributes:
+        base: id of the restore point that they were committed with; empty where there is none.
+        open_sessions: sessions that stored pages since then without a commit.
+        collections: fingerprint of all garbage collection seen so far.
+        damages: fingerprint of the packs known as damaged.
+        bytes_per_second, files_per_second: measured speed of the last backup that read much.
+    """
+
+    base: bytes = b""
+    open_sessions: list[bytes] = msgspec.field(default_factory=list)
+    collections: bytes = b""
+    damages: bytes = b""
+    bytes_per_second: float = 0.0
+    files_per_second: float = 0.0
+
+
+def state_root() -> Path:
+    """The folder for scan states: BACKSTAY_STATE, or the user's state folder (XDG)."""
+    chosen = os.environ.get("BACKSTAY_STATE")
+    if chosen:
+        return Path(chosen)
+    base = os.environ.get("XDG_STATE_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "state") / "backstay"
+
+
+class ScanState:
+    """The state of one backup set on this machine; open it with `open_scan_state`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection = self._connect()
+        self.facts = self._read_facts()
+
+    def _connect(self) -> sqlite3.Connection:
+        try:
+            return self._prepare()
+        except sqlite3.DatabaseError:
+            # It can be rebuilt by reading the files again, so a damaged one is not worth a failed backup.
+            for suffix in ("", "-wal", "-shm"):
+                Path(f"{self._path}{suffix}").unlink(missing_ok=True)
+            return self._prepare()
+
+    def _prepare(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, isolation_level=None)
+        connection.execute("pragma journal_mode = wal")
+        connection.execute("pragma synchronous = normal")
+        connection.execute("pragma cache_size = -16384")
+        version = connection.execute("pragma user_version").fetchone()[0]
+        if version != _SCHEMA_VERSION:
+            if version:
+                connection.close()
+                raise sqlite3.DatabaseError("the state is of another version")
+            connection.execute("begin immediate")
+            for statement in _SCHEMA.split(";"):
+                connection.execute(statement)
+            connection.execute(f"pragma user_version = {_SCHEMA_VERSION}")
+            connection.execute("commit")
+        connection.execute("begin immediate")
+        return connection
+
+    def _read_facts(self) -> Facts:
+        row = self._connection.execute("select value from facts where name = 'facts'").fetchone()
+        if row is None:
+            return Facts()
+        try:
+            return msgspec.msgpack.decode(row[0], type=Facts)
+        except msgspec.MsgspecError:
+            self.clear()
+            return Facts()
+
+    def clear(self) -> None:
+        """Forget every folder."""
+        self._connection.execute("delete from folders")
+        self._connection.execute("delete from segments")
+
+    def folder(self, path: bytes) -> Known | None:
+        """A folder of several segments, as it was last stored."""
+        return self._known("select digest, page, totals from folders where path = ?", (path,))
+
+    def segment(self, path: bytes, first: bytes) -> Known | None:
+        """A run of a folder's entries, as it was last stored; `first` is empty for the first run."""
+        return self._known(
+            "select digest, page, totals from segments where path = ? and first = ?", (path, first)
+        )
+
+    def _known(self, query: str, key: tuple[bytes, ...]) -> Known | None:
+        row = self._connection.execute(query, key).fetchone()
+        return Known(row[0], row[1], _totals.decode(row[2])) if row else None
+
+    def entries(self, path: bytes) -> Iterator[Entry]:
+        """Every entry of a folder as it was last stored, sorted by name.
+
+        One that must be read again has a ctime that no file has.
+        """
+        query = "select size, rows from segments where path = ? order by first"
+        for size, rows in self._connection.execute(query, (path,)):
+            with suppress(ValueError, msgspec.MsgspecError):
+                yield from _entries.decode(decompress(rows, size))
+
+    def put_folder(self, path: bytes, known: Known) -> None:
+        """Remember a folder of several segments."""
+        self._connection.execute(
+            "insert or replace into folders values (?, ?, ?, ?)",
+            (path, known.digest, known.page, _encoder.encode(known.totals)),
+        )
+
+    def put_segment(self, path: bytes, first: bytes, known: Known, entries: list[Entry]) -> None:
+        """Remember a segment and its entries."""
+        rows = _encoder.encode(entries)
+        self._connection.execute(
+            "insert or replace into segments values (?, ?, ?, ?, ?, ?, ?)",
+            (path, first, known.digest, known.page, _encoder.encode(known.totals), len(rows), compress(rows)),
+        )
+
+    def drop_segments(self, path: bytes, kept: set[bytes]) -> None:
+        """Forget the segments of a folder that do not begin with one of `kept`."""
+        found = self._connection.execute("select first from segments where path = ?", (path,)).fetchall()
+        for (first,) in found:
+            if first not in kept:
+                self._connection.execute("delete from segments where path = ? and first = ?", (path, first))
+        if len(kept) == 1:
+            self._connection.execute("delete from folders where path = ?", (path,))
+
+    def forget_below(self, path: bytes) -> None:
+        """Forget a folder that is gone, and everything below it."""
+        for table in ("folders", "segments"):
+            self._connection.execute(f"delete from {table} where path = ?", (path,))
+            self._connection.execute(
+                f"delete from {table} where path > ? and path < ?", (path + b"/", path + b"0")
+            )
+
+    def commit(self) -> None:
+        """Keep what was remembered; what it refers to must be durable."""
+        self._connection.execute(
+            "insert or replace into facts values ('facts', ?)", (_encoder.encode(self.facts),)
+        )
+        self._connection.execute("commit")
+        self._connection.execute("begin immediate")
+
+    def close(self) -> None:
+        """Forget what was not committed."""
+        self._connection.execute("rollback")
+        self._connection.close()
+
+
+@contextmanager
+def open_scan_state(repository_id: bytes, backup_set: str, root: Path | None = None) -> Iterator[ScanState]:
+    """The state of a set, for this process alone.
+
+    Raises:
+        AlreadyRunning: another process backs up this set.
+        StorageError: the state folder cannot be used.
+    """
+    folder = (root or state_root()) / repository_id.hex()
+    name = quote(backup_set, safe=" ").replace("%", "=")
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StorageError(
+            f"the state folder {folder} cannot be used: {error.strerror}",
+            hint="choose another folder with BACKSTAY_STATE",
+        ) from error
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(lock, 20, 0).decode("ascii", "replace").strip()
+            raise AlreadyRunning(
+                f"the set {backup_set} is being backed up already (process {holder or 'unknown'})",
+                hint="wait until it is done, or back up another set with --set",
+            ) from None
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, str(os.getpid()).encode(), 0)
+        try:
+            state = ScanState(folder / f"{name}.db")
+        except sqlite3.Error as error:
+            raise StorageError(
+                f"the scan state in {folder} cannot be used: {error}",
+                hint="make room there, or choose another folder with BACKSTAY_STATE",
+            ) from error
+        try:
+            yield state
+        finally:
+            state.close()
+    finally:
+        os.close(lock)

@@ -1,0 +1,303 @@
+"""The six steps of a backup, run as such; each is recorded with its state, figures and time."""
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+import backstay
+from backstay.backup.backup_type import BackupType, decide_type
+from backstay.backup.estimate import estimate
+from backstay.backup.freeze import FrozenSource, freeze
+from backstay.backup.progress import Progress
+from backstay.backup.scan import Scan, ScanResult
+from backstay.backup.scan_state import ScanState, open_scan_state
+from backstay.backup.source import SourceRoot, choose_roots
+from backstay.backup.transmit import Transmit, Transmitted
+from backstay.domain.content_rule import ContentRule
+from backstay.domain.entry import Grade, Totals
+from backstay.domain.errors import BackstayError, Cancelled
+from backstay.filesystem.reader import sync_filesystem
+from backstay.repository.details import Details, Problem, StepRecord, put_details, put_problems
+from backstay.repository.manifest import Manifest, RestorePoint
+from backstay.repository.repository import Repository
+from backstay.repository.writing_session import WritingSession
+
+REQUEST, TYPE, RECOVERY_POINT, ESTIMATE, TRANSMIT, CLEAN_UP = STEPS = (
+    "request",
+    "type",
+    "recovery point / scan",
+    "estimate",
+    "transmit",
+    "clean up",
+)
+
+_SPEED_FROM_BYTES = 16 << 20
+_GRANULARITY_NS = 2_000_000_000
+"""The coarsest timestamps in use: FAT's two seconds."""
+
+
+@dataclass(frozen=True)
+class BackupRequest:
+    """What to back up.
+
+    Attributes:
+        paths: the set's paths, as bytes.
+        backup_set: name of the set.
+        rule: what to leave out.
+        cross_mounts: enter directories on which another filesystem is mounted.
+        allow_live: back up live files where no recovery point can be had.
+        file_server: name of this machine.
+    """
+
+    paths: list[bytes]
+    backup_set: str = "default"
+    rule: ContentRule = field(default_factory=ContentRule)
+    rule_text: str = ""
+    cross_mounts: bool = False
+    allow_live: bool = True
+    file_server: str = field(default_factory=socket.gethostname)
+
+
+@dataclass(frozen=True)
+class BackupOutcome:
+    """How it went: the restore point, its problems, and what went through."""
+
+    point: RestorePoint
+    problems: list[Problem]
+    steps: list[StepRecord]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every file of the set was captured as it was."""
+        return not self.problems
+
+
+class _Steps:
+    """Records the steps as they happen."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self.records: list[StepRecord] = []
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[tuple[dict[str, int | float], list[str]]]:
+        figures: dict[str, int | float] = {}
+        messages: list[str] = []
+        started = time.time_ns()
+        self._progress.step_started(name)
+        state = "failed"
+        try:
+            yield figures, messages
+            state = "done"
+        except Cancelled:
+            state = "cancelled"
+            raise
+        except BackstayError as error:
+            messages.append(str(error))
+            raise
+        finally:
+            record = StepRecord(name, state, started, time.time_ns(), figures, messages)
+            self.records.append(record)
+            self._progress.step_ended(record)
+
+
+def run_backup(repository: Repository, request: BackupRequest, progress: Progress) -> BackupOutcome:
+    """Back up, and commit a restore point.
+
+    Raises:
+        SourceError: none of the paths is there, or no recovery point could be had and live
+            files are not allowed.
+        AlreadyRunning: the set is being backed up by another process.
+        Cancelled, StorageError, RepositoryError: nothing was committed; whatever was
+            stored will not be read or sent again.
+    """
+    steps = _Steps(progress)
+    with steps.step(REQUEST) as (figures, messages):
+        roots, missing = choose_roots(request.paths)
+        figures["paths"] = len(roots)
+        messages += [f"{os.fsdecode(path)!r} is left out: {reason}" for path, reason in missing]
+    with open_scan_state(repository.id, request.backup_set) as state:
+        session = repository.begin("backup", request.backup_set)
+        try:
+            backup = _Backup(repository, request, progress, steps, state, session)
+            try:
+                return backup.run(roots, missing)
+            except BackstayError:
+                backup.keep_progress()
+                raise
+        finally:
+            session.close()
+
+
+class _Backup:
+    """One run, from the type to the commit."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        request: BackupRequest,
+        progress: Progress,
+        steps: _Steps,
+        state: ScanState,
+        session: WritingSession,
+    ) -> None:
+        self._repository = repository
+        self._request = request
+        self._progress = progress
+        self._steps = steps
+        self._state = state
+        self._session = session
+        self._type: BackupType | None = None
+
+    def run(self, roots: list[SourceRoot], missing: list[tuple[bytes, str]]) -> BackupOutcome:
+        """Steps 2 to 6, then the commit."""
+        decided = self._decide_type()
+        frozen: FrozenSource | None = None
+        scan: ScanResult | None = None
+        try:
+            with self._steps.step(RECOVERY_POINT) as (figures, messages):
+                frozen = freeze(roots, allow_live=self._request.allow_live)
+                messages += frozen.messages
+                scan = self._scan(frozen, decided)
+                figures |= {"files": scan.found.files, "folders": scan.found.folders}
+                figures |= {"excluded": scan.found.excluded, "problems": len(scan.problems)}
+                messages += [f"{os.fsdecode(path)!r} is another filesystem" for path in scan.not_crossed]
+            scan.problems[:0] = [Problem(path, reason, Grade.UNREADABLE) for path, reason in missing]
+            with self._steps.step(ESTIMATE) as (figures, _):
+                figures |= estimate(scan.found, self._state.facts).figures()
+            with self._steps.step(TRANSMIT) as (figures, _):
+                root, totals, done = self._transmit(frozen, scan, figures)
+        finally:
+            with self._steps.step(CLEAN_UP) as (_, messages):
+                if frozen is not None:
+                    messages += frozen.release()
+                if scan is not None:
+                    scan.spool.close()
+        return self._commit(decided, root, totals, scan.problems + done.problems, done)
+
+    def _decide_type(self) -> BackupType:
+        with self._steps.step(TYPE) as (_, messages):
+            decided = decide_type(
+                self._repository, self._state, self._request.file_server, self._request.backup_set
+            )
+            messages += [f"{decided.type}: {decided.reason}"]
+            facts = self._state.facts
+            if not decided.trusted:
+                facts.base, facts.open_sessions = b"", []
+            # The lock on the scan state is ours, so whoever left these sessions open is dead.
+            for crashed in facts.open_sessions:
+                self._session.end_crashed(crashed)
+            if self._session.id not in facts.open_sessions:
+                facts.open_sessions = [*facts.open_sessions, self._session.id]
+            facts.collections, facts.damages = decided.collections, decided.damages
+            self._type = decided
+            return decided
+
+    def _scan(self, frozen: FrozenSource, decided: BackupType) -> ScanResult:
+        now_ns = time.time_ns()
+        for root in frozen.roots:
+            # A page of a mapped file that is dirty already changes without a new mtime until it is
+            # written back; from here on every change is seen in the times.
+            sync_filesystem(root.actual)
+        return Scan(
+            frozen.roots,
+            rule=self._request.rule,
+            state=self._state,
+            trusted=decided.trusted,
+            is_stored=self._session.packer.has,
+            cross_mounts=self._request.cross_mounts,
+            progress=self._progress,
+            now_ns=now_ns,
+        ).run()
+
+    def _transmit(
+        self, frozen: FrozenSource, scan: ScanResult, figures: dict[str, int | float]
+    ) -> tuple[bytes, Totals, Transmitted]:
+        transmit = Transmit(
+            frozen.roots,
+            put=self._session.put,
+            id_key=self._repository.secrets.id_key,
+            state=self._state,
+            racy_from_ns=scan.started_ns - _GRANULARITY_NS,
+            progress=self._progress,
+            tick=self._tick,
+        )
+        started = time.monotonic()
+        root, totals = transmit.run(scan)
+        self._session.packer.flush()
+        seconds = max(time.monotonic() - started, 0.001)
+        done, stored = transmit.done, self._session.packer.figures
+        figures |= {
+            "files": done.files,
+            "bytes": done.read_bytes,
+            "new_blobs": stored.new_blobs,
+            "new_bytes": stored.new_bytes,
+            "stored_bytes": stored.stored_bytes,
+            "problems": len(done.problems),
+        }
+        if done.read_bytes >= _SPEED_FROM_BYTES:
+            self._state.facts.bytes_per_second = done.read_bytes / seconds
+            self._state.facts.files_per_second = done.files / seconds
+        return root, totals, done
+
+    def _tick(self) -> None:
+        if self._session.keep_alive():
+            self._checkpoint()
+
+    def _checkpoint(self) -> None:
+        self._session.checkpoint()
+        self._state.commit()
+
+    def keep_progress(self) -> None:
+        """After a failure: index what is durable, so that the next backup goes on from there."""
+        with suppress(BackstayError):
+            self._session.abandon()
+            self._state.commit()
+
+    def _commit(
+        self, decided: BackupType, root: bytes, totals: Totals, problems: list[Problem], done: Transmitted
+    ) -> BackupOutcome:
+        put = self._session.put
+        details = Details(
+            1,
+            self._request.paths,
+            self._request.rule_text,
+            self._steps.records,
+            put_problems(problems, put),
+        )
+        details_id = put_details(details, put)
+        self._session.checkpoint()
+        parent, stored = decided.parent, self._session.packer.figures
+        grades = done.grades
+        manifest = Manifest(
+            version=1,
+            repository=self._repository.id,
+            file_server=self._request.file_server,
+            backup_set=self._request.backup_set,
+            sequence=parent.manifest.sequence + 1 if parent else 1,
+            previous=parent.id if parent else b"",
+            session=self._session.id,
+            time_ns=time.time_ns(),
+            type=decided.type,
+            root=root,
+            details=details_id,
+            totals=totals,
+            grades=(
+                grades.get(Grade.SNAPSHOT, 0),
+                grades.get(Grade.STABLE, 0),
+                grades.get(Grade.CHANGED, 0),
+                grades.get(Grade.UNREADABLE, 0),
+            ),
+            problems=len(problems),
+            read_bytes=done.read_bytes,
+            new_bytes=stored.new_bytes,
+            stored_bytes=stored.stored_bytes,
+            software=backstay.__version__,
+        )
+        point = self._session.commit(manifest)
+        self._state.facts.base, self._state.facts.open_sessions = point.id, []
+        self._state.commit()
+        return BackupOutcome(point, problems, self._steps.records)
