@@ -25,6 +25,27 @@ storage.secure("packs/03/3")
 storage.sync()
 """
 
+TRY = """
+import sys
+from backstay.domain.errors import StorageError
+from backstay.storage.local import LocalStorage
+storage = LocalStorage(sys.argv[1])
+def attempt(do, *arguments):
+    try:
+        do(*arguments)
+    except StorageError as error:
+        print(type(error).__name__)
+    else:
+        print("done")
+attempt(storage.put, "p/x", [b"1" * 1000, b"2"])
+print(*(info.name for info in storage.list("")))
+attempt(storage.put, "p/x", [b"1" * 1000, b"2"])
+attempt(storage.put, "p/x", [b"other"])
+attempt(storage.sync)
+attempt(storage.sync)
+print(storage.get("p/x") == b"1" * 1000 + b"2")
+"""
+
 CALLS = (
     "openat,write,writev,fsync,fdatasync,rename,renameat,renameat2,link,linkat,unlink,unlinkat,mkdir,mkdirat"
 )
@@ -39,16 +60,21 @@ class Call(NamedTuple):
     paths: list[str]
 
 
+def strace(code: str, root: Path, *options: str) -> str:
+    """What `code` prints when it runs under strace with these options and `root` as argument."""
+    if not shutil.which("strace"):
+        pytest.skip("strace is not installed")
+    command = ["strace", "-f", "-qq", *options, sys.executable, "-c", code, str(root)]
+    run = subprocess.run(command, check=False, capture_output=True, text=True)
+    if run.returncode and "ptrace" in run.stderr:
+        pytest.skip(f"strace may not trace here: {run.stderr.strip()}")
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
 def trace(root: Path, log: Path) -> list[Call]:
-    """The successful calls of WORK below `root`, in order of their return."""
-    command = ["strace", "-f", "-qq", "-y", "-s", "0", "-e", f"trace={CALLS}", "-o", str(log)]
-    run = subprocess.run(
-        [*command, sys.executable, "-c", WORK, str(root)], check=False, capture_output=True, text=True
-    )
-    if run.returncode:
-        if "ptrace" in run.stderr:
-            pytest.skip(f"strace may not trace here: {run.stderr.strip()}")
-        raise AssertionError(run.stderr)
+    """The successful calls of WORK around `root`, in order of their return."""
+    strace(WORK, root, "-y", "-s", "0", "-e", f"trace={CALLS}", "-o", str(log))
     calls = []
     unfinished: dict[str, str] = {}
     for line in log.read_text().splitlines():
@@ -73,8 +99,6 @@ def trace(root: Path, log: Path) -> list[Call]:
 @pytest.fixture(scope="module")
 def traced(tmp_path_factory) -> tuple[Path, list[Call]]:
     """The root of a storage and the calls that filled it."""
-    if not shutil.which("strace"):
-        pytest.skip("strace is not installed")
     folder = tmp_path_factory.mktemp("traced")
     return folder / "store", trace(folder / "store", folder / "log")
 
@@ -129,3 +153,34 @@ def test_syncs_are_batched(traced):
         assert sum(call.kind == "fsync" and call.paths == [folder] for call in calls) <= 2
     secured = str(root / "packs/03")
     assert sum(call.kind == "fsync" and call.paths == [secured] for call in calls) == 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "printed"),
+    [
+        ("writev:error=ENOSPC:when=1", "StorageFull||done|ObjectExists|done|done|True"),
+        ("writev:error=EDQUOT:when=1", "StorageFull||done|ObjectExists|done|done|True"),
+        ("writev:error=EIO:when=1", "StorageUnavailable||done|ObjectExists|done|done|True"),
+        ("fsync:error=EIO:when=1", "StorageUnavailable||done|ObjectExists|done|done|True"),
+        ("fsync:error=EIO:when=2", "done|p/x|done|ObjectExists|StorageUnavailable|done|True"),
+        ("link,linkat:error=EPERM", "done|p/x|done|ObjectExists|done|done|True"),
+        ("link,linkat,renameat2:error=EINVAL", "done|p/x|done|ObjectExists|done|done|True"),
+        ("link,linkat:error=EACCES:when=1", "done|p/x|done|ObjectExists|done|done|True"),
+        ("link,linkat:error=EIO:when=1", "StorageUnavailable||done|ObjectExists|done|done|True"),
+    ],
+)
+def test_faults_of_the_kernel(tmp_path, fault, printed):
+    """A call that fails once is told for what it is and leaves nothing; tried again it succeeds."""
+    (tmp_path / "store").mkdir()
+    output = strace(TRY, tmp_path / "store", "-e", f"inject={fault}", "-o", str(tmp_path / "log"))
+    assert output.splitlines() == printed.split("|")
+    assert {path.name for path in (tmp_path / "store/.aside").iterdir()} <= {"lock"}
+
+
+def test_a_failed_sync_is_made_up_for(tmp_path):
+    """The sync after one that failed syncs the folders of both."""
+    (tmp_path / "store").mkdir()
+    log = tmp_path / "log"
+    strace(TRY, tmp_path / "store", "-y", "-e", "inject=fsync:error=EIO:when=2", "-o", str(log))
+    synced = re.findall(r"fsync\(\d+<([^>]*)>\) += 0", log.read_text())
+    assert synced[1:] == [str(tmp_path / "store"), str(tmp_path / "store/p")]

@@ -1,5 +1,3 @@
-import errno
-import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -79,20 +77,3 @@ def test_one_winner(method, tmp_path):
             won = list(pool.map(attempt, named, [final] * 8))
             assert won.count(True) == 1
             assert final.read_text() == named[won.index(True)].name
-
-
-@pytest.mark.parametrize("refusal", [errno.EPERM, errno.EOPNOTSUPP, errno.EINVAL])
-def test_filesystem_without_links(tmp_path, monkeypatch, refusal):
-    """Where neither link nor renameat2 is offered (vfat, old CIFS), publish still never replaces."""
-
-    def refuse(*args: object) -> None:
-        raise OSError(refusal, os.strerror(refusal))
-
-    monkeypatch.setattr(os, "link", refuse)
-    monkeypatch.setattr("backstay.storage.publish.rename_noreplace", refuse)
-    (tmp_path / "one").write_bytes(b"1")
-    (tmp_path / "two").write_bytes(b"2")
-    publish(tmp_path / "one", tmp_path / "final", tmp_path / "lock")
-    with pytest.raises(FileExistsError):
-        publish(tmp_path / "two", tmp_path / "final", tmp_path / "lock")
-    assert (tmp_path / "final").read_bytes() == b"1"
