@@ -275,10 +275,12 @@ def _walk(folder: str, prefix: str) -> Iterator[ObjectInfo]:
                 if entry.is_dir():
                     deeper.append(entry)
                     continue
-                with contextlib.suppress(FileNotFoundError):
+                try:
                     status = entry.stat()
-                    if stat.S_ISREG(status.st_mode):
-                        yield ObjectInfo(prefix + entry.name, status.st_size, status.st_mtime)
+                except FileNotFoundError:
+                    continue
+                if stat.S_ISREG(status.st_mode):
+                    yield ObjectInfo(prefix + entry.name, status.st_size, status.st_mtime)
     except (FileNotFoundError, NotADirectoryError):
         return
     for entry in deeper:
