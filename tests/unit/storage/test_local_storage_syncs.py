@@ -163,6 +163,8 @@ def test_syncs_are_batched(traced):
         ("writev:error=EIO:when=1", "StorageUnavailable||done|ObjectExists|done|done|True"),
         ("fsync:error=EIO:when=1", "StorageUnavailable||done|ObjectExists|done|done|True"),
         ("fsync:error=EIO:when=2", "done|p/x|done|ObjectExists|StorageUnavailable|done|True"),
+        ("mkdir,mkdirat:error=EACCES:when=1", "StorageError||done|ObjectExists|done|done|True"),
+        ("mkdir,mkdirat:error=ENOSPC:when=2", "StorageFull||done|ObjectExists|done|done|True"),
         ("link,linkat:error=EPERM", "done|p/x|done|ObjectExists|done|done|True"),
         ("link,linkat,renameat2:error=EINVAL", "done|p/x|done|ObjectExists|done|done|True"),
         ("link,linkat:error=EACCES:when=1", "done|p/x|done|ObjectExists|done|done|True"),
