@@ -8,7 +8,7 @@ from backstay.backup.scan_state import Facts
 
 @dataclass(frozen=True)
 class Estimate:
-    """Files and bytes, in all and to read; seconds at this file server's measured speed, or None before the first."""
+    """Files and bytes, in all and to read; seconds at this file server's measured speed, None if unknown."""
 
     files: int
     bytes: int

@@ -5,7 +5,7 @@ import stat
 from typing import NamedTuple
 
 from backstay.domain.entry import Chunk, FileStat
-from backstay.filesystem.reader import WINDOW, open_regular, read_extent, read_small, same_version
+from backstay.filesystem.reader import WINDOW, read_extent, read_small, same_version
 from backstay.filesystem.sparse import data_extents
 from backstay.repository.chunker import SMALL_FILE, Chunker
 from backstay.repository.pack import BlobKind
@@ -115,7 +115,7 @@ class ContentReader:
         # Something is left only where the file has become shorter than it was.
         data = memoryview(carried)
         at = 0
-        for chunk in self._chunker.cut(data, final=True) if len(data) else []:
+        for chunk in self._chunker.cut(data, final=True) if data else []:
             self._add(data[at : at + chunk], chunks)
             at += chunk
 

@@ -124,10 +124,7 @@ class Scan:
         # One level of folders is one call, and Python's calls do not use the C stack.
         sys.setrecursionlimit(max(sys.getrecursionlimit(), 200_000))
         tree = tree_of_roots(self._roots)
-        if tree.root is not None:
-            top = self._visit_root(tree.root)
-        else:
-            top = self._visit_above(tree, b"")
+        top = self._visit_above(tree, b"") if tree.root is None else self._visit_root(tree.root)
         return ScanResult(self._spool, self._found, top, self._now_ns, self._problems, self._not_crossed)
 
     def _visit_above(self, node: RootNode, path: bytes) -> Unchanged | None:

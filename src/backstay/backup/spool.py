@@ -1,4 +1,4 @@
-"""What the scan found to do, on disk: so that memory stays flat and the estimate comes before the first byte."""
+"""What the scan found to do, on disk: memory stays flat, and the estimate comes before the first byte."""
 
 import struct
 import tempfile

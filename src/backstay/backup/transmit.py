@@ -320,7 +320,7 @@ class Transmit:
         )
 
     def _unreadable(self, item: Item, path: bytes, reason: str) -> Entry | None:
-        """The previous version of a file that cannot be read, or an entry without content; None if it vanished."""
+        """The previous version of a file that cannot be read, or one without content; None if it vanished."""
         previous = item.previous
         vanished = reason.startswith("vanished")
         self._problem(path, reason, Grade.UNREADABLE)

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
+import msgspec
+
 import backstay
 from backstay.backup.backup_type import BackupType, decide_type
 from backstay.backup.estimate import estimate
@@ -261,15 +263,8 @@ class _Backup:
         self, decided: BackupType, root: bytes, totals: Totals, problems: list[Problem], done: Transmitted
     ) -> BackupOutcome:
         put = self._session.put
-        details = Details(
-            1,
-            self._request.paths,
-            self._request.rule_text,
-            self._steps.records,
-            put_problems(problems, put),
-        )
-        details_id = put_details(details, put)
-        self._session.checkpoint()
+        problem_lists = put_problems(problems, put)
+        self._session.packer.flush()
         parent, stored = decided.parent, self._session.packer.figures
         grades = done.grades
         manifest = Manifest(
@@ -283,7 +278,7 @@ class _Backup:
             time_ns=time.time_ns(),
             type=decided.type,
             root=root,
-            details=details_id,
+            details=b"",
             totals=totals,
             grades=(
                 grades.get(Grade.SNAPSHOT, 0),
@@ -297,7 +292,15 @@ class _Backup:
             stored_bytes=stored.stored_bytes,
             software=backstay.__version__,
         )
-        point = self._session.commit(manifest)
+        details = Details(
+            1,
+            manifest,
+            self._request.paths,
+            self._request.rule_text,
+            self._steps.records,
+            problem_lists,
+        )
+        point = self._session.commit(msgspec.structs.replace(manifest, details=put_details(details, put)))
         self._state.facts.base, self._state.facts.open_sessions = point.id, []
         self._state.commit()
         return BackupOutcome(point, problems, self._steps.records)

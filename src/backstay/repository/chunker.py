@@ -33,7 +33,7 @@ class Chunker:
     def __init__(self, id_key: bytes) -> None:
         if not FastCDC.__module__.startswith("pyfastcdc.cy"):
             raise BackstayError(
-                f"the native part of pyfastcdc {pyfastcdc.__version__} is missing, and without it backups crawl",
+                f"the native part of pyfastcdc {pyfastcdc.__version__} is missing",
                 hint="reinstall the pyfastcdc wheel for this Python",
             )
         seed = blake3(id_key, derive_key_context=_SEED_CONTEXT).digest(8)

@@ -4,15 +4,16 @@ from collections.abc import Iterator
 
 import msgspec
 
-from backstay.domain.errors import DamagedObject
+from backstay.repository.manifest import Manifest
 from backstay.repository.pack import PREFIX, BlobKind
 from backstay.repository.tree import PutBlob, ReadBlob
+from backstay.repository.wire import decode
 
 _PROBLEMS_A_BLOB = 5000
 
 
 class Problem(msgspec.Struct, array_like=True, frozen=True):
-    """A file that is not in the restore point as it should be: what is wrong with it, in words, and its grade."""
+    """A file that is not in the restore point as it should be: why, in words, and its grade."""
 
     path: bytes
     reason: str
@@ -31,9 +32,10 @@ class StepRecord(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Details(msgspec.Struct, array_like=True, frozen=True):
-    """What was asked for and how it went.
+    """What was asked for and how it went; and all that the manifest says, so that it could be made anew.
 
     Attributes:
+        manifest: the manifest, with its `details` left empty.
         paths: the set's paths, as bytes.
         rules: text of the content rule.
         steps: the six steps.
@@ -41,10 +43,15 @@ class Details(msgspec.Struct, array_like=True, frozen=True):
     """
 
     version: int
+    manifest: Manifest
     paths: list[bytes]
     rules: str
     steps: list[StepRecord]
     problems: list[bytes]
+
+
+_details = msgspec.msgpack.Decoder(Details)
+_problems = msgspec.msgpack.Decoder(list[Problem])
 
 
 def put_problems(problems: list[Problem], put: PutBlob) -> list[bytes]:
@@ -63,18 +70,10 @@ def put_details(details: Details, put: PutBlob) -> bytes:
 
 def read_details(blob_id: bytes, read: ReadBlob) -> Details:
     """The details of a restore point. Raises DamagedObject, KeyMissing."""
-    try:
-        return msgspec.msgpack.decode(read(blob_id), type=Details)
-    except msgspec.MsgspecError as error:
-        raise DamagedObject(f"details {blob_id.hex()[:16]}", f"they cannot be parsed ({error})") from error
+    return decode(_details, read(blob_id), f"details {blob_id.hex()[:16]}")
 
 
 def read_problems(details: Details, read: ReadBlob) -> Iterator[Problem]:
     """Every problem that the details list. Raises DamagedObject, KeyMissing."""
     for blob_id in details.problems:
-        try:
-            yield from msgspec.msgpack.decode(read(blob_id), type=list[Problem])
-        except msgspec.MsgspecError as error:
-            raise DamagedObject(
-                f"problem list {blob_id.hex()[:16]}", f"it cannot be parsed ({error})"
-            ) from error
+        yield from decode(_problems, read(blob_id), f"problem list {blob_id.hex()[:16]}")

@@ -5,7 +5,7 @@ sorted by the 16-byte prefix of the blob id. An entry takes 32 bytes. All number
 are little-endian:
 
     header   b"BSINDEX1", u64 entries, u32 packs, 12 zero bytes
-    packs    32-byte digest, u64 size in bytes; once a pack
+    packs    32-byte digest, u64 size in bytes, u64 bit set of the blob kinds in it; once a pack
     columns  u64 prefix bytes 0-7, u64 prefix bytes 8-15 (both read as big-endian
              numbers), u32 pack, u32 frame, u32 offset, u32 length
 
@@ -20,7 +20,7 @@ import os
 import sys
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,7 +29,7 @@ from backstay.repository.pack import PREFIX, Trailer
 
 MAGIC = b"BSINDEX1"
 HEADER_LENGTH = 32
-PACK_LENGTH = 40
+PACK_LENGTH = 48
 ENTRY_LENGTH = 32
 
 RUN_ENTRIES = 1 << 17
@@ -45,11 +45,19 @@ class Location(NamedTuple):
     length: int
 
 
+class PackRecord(NamedTuple):
+    """A pack as the index knows it: size in bytes, and a bit (1 << BlobKind) for each kind of blob in it."""
+
+    digest: bytes
+    size: int
+    kinds: int
+
+
 class RunBuilder:
     """Collects entries in memory until they are written as a run."""
 
     def __init__(self) -> None:
-        self.packs: list[tuple[bytes, int]] = []
+        self.packs: list[PackRecord] = []
         self._rows: dict[bytes, int] = {}
         self._columns = [array("I"), array("I"), array("I"), array("I")]
 
@@ -62,7 +70,7 @@ class RunBuilder:
     def add_pack(self, digest: bytes, size: int, trailer: Trailer) -> None:
         """Add every blob of a pack; a blob that is listed already keeps its first place."""
         pack = len(self.packs)
-        self.packs.append((digest, size))
+        self.packs.append(PackRecord(digest, size, trailer.kind_bits()))
         rows, (packs, frames, offsets, lengths) = self._rows, self._columns
         ids = bytes(trailer.ids)
         for row in range(len(trailer)):
@@ -81,7 +89,7 @@ class RunBuilder:
         if row is None:
             return None
         packs, frames, offsets, lengths = self._columns
-        return Location(self.packs[packs[row]][0], frames[row], offsets[row], lengths[row])
+        return Location(self.packs[packs[row]].digest, frames[row], offsets[row], lengths[row])
 
     def encode(self) -> bytes:
         """The run's bytes."""
@@ -92,8 +100,15 @@ class RunBuilder:
         header = (
             MAGIC + len(ordered).to_bytes(8, "little") + len(self.packs).to_bytes(4, "little") + bytes(12)
         )
-        table = b"".join(digest + size.to_bytes(8, "little") for digest, size in self.packs)
+        table = encode_packs(self.packs)
         return b"".join((header, table, *(_little(column) for column in (high, low, *columns))))
+
+
+def encode_packs(packs: Iterable[PackRecord]) -> bytes:
+    """The table of packs of a run."""
+    return b"".join(
+        pack.digest + pack.size.to_bytes(8, "little") + pack.kinds.to_bytes(8, "little") for pack in packs
+    )
 
 
 def _little(column: array[int]) -> bytes:
@@ -142,10 +157,13 @@ class Run:
         self._pack_count = packs
         self._reach = 4 * int(entries**0.5) + 8
 
-    def packs(self) -> Iterator[tuple[bytes, int]]:
-        """Digest and size of each pack that the run names."""
+    def packs(self) -> Iterator[PackRecord]:
+        """Each pack that the run names, in the order of their numbers."""
         for at in range(0, PACK_LENGTH * self._pack_count, PACK_LENGTH):
-            yield bytes(self._table[at : at + 32]), int.from_bytes(self._table[at + 32 : at + 40], "little")
+            row = self._table[at : at + PACK_LENGTH]
+            yield PackRecord(
+                bytes(row[:32]), int.from_bytes(row[32:40], "little"), int.from_bytes(row[40:], "little")
+            )
 
     def find(self, prefix: bytes) -> Iterator[Location]:
         """Every place of the blob in this run."""
@@ -218,11 +236,9 @@ class Index:
         """The first of `locations`, or None if the blob is unknown."""
         return next(self.locations(blob_id), None)
 
-    def packs(self) -> dict[bytes, int]:
-        """Size of every pack that the index names, by digest."""
-        known: dict[bytes, int] = {}
-        for run in self.runs:
-            known.update(run.packs())
-        for builder in self.recent:
-            known.update(builder.packs)
+    def packs(self) -> dict[bytes, PackRecord]:
+        """Every pack that the index names, by digest."""
+        known: dict[bytes, PackRecord] = {}
+        for run in (*self.runs, *self.recent):
+            known.update((pack.digest, pack) for pack in (run.packs() if isinstance(run, Run) else run.packs))
         return known

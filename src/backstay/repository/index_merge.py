@@ -6,7 +6,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from backstay.repository.index import ENTRY_LENGTH, HEADER_LENGTH, MAGIC, PACK_LENGTH, Run
+from backstay.repository.index import (
+    ENTRY_LENGTH,
+    HEADER_LENGTH,
+    MAGIC,
+    PACK_LENGTH,
+    PackRecord,
+    Run,
+    encode_packs,
+)
 
 _SLICE_ENTRIES = 1 << 20
 
@@ -16,7 +24,7 @@ def merge_runs(runs: list[Run], target: Path) -> None:
 
     Needs memory for about a million entries, however long the runs are.
     """
-    table: dict[tuple[bytes, int], int] = {}
+    table: dict[PackRecord, int] = {}
     renumber: list[npt.NDArray[np.uint32]] = []
     for run in runs:
         numbers = [table.setdefault(pack, len(table)) for pack in run.packs()]
@@ -25,7 +33,7 @@ def merge_runs(runs: list[Run], target: Path) -> None:
     base = HEADER_LENGTH + PACK_LENGTH * len(table)
     with target.open("wb") as file:
         file.write(MAGIC + total.to_bytes(8, "little") + len(table).to_bytes(4, "little") + bytes(12))
-        file.write(b"".join(digest + size.to_bytes(8, "little") for digest, size in table))
+        file.write(encode_packs(table))
         file.truncate(base + ENTRY_LENGTH * total)
         if not total:
             return

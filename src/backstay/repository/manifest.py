@@ -14,6 +14,7 @@ from backstay.domain.entry import Totals
 from backstay.domain.errors import DamagedObject, ObjectNotFound, UsageError
 from backstay.repository.encryption import seal, unseal
 from backstay.repository.layout import EXPIRIES, MANIFESTS, digest_of, object_name
+from backstay.repository.wire import decode
 from backstay.storage.interface import Storage
 
 KIND = b"BSMANIF1"
@@ -79,17 +80,33 @@ class RestorePoint(msgspec.Struct, frozen=True):
         return object_name(MANIFESTS, self.id)
 
 
+class ExpiredPoint(msgspec.Struct, array_like=True, frozen=True):
+    """A restore point that was taken out."""
+
+    id: bytes
+    previous: bytes
+    details: bytes
+    file_server: str
+    backup_set: str
+    sequence: int
+    time_ns: int
+
+
 class Expiry(msgspec.Struct, array_like=True, frozen=True):
     """Says that restore points were taken out on purpose, so that their gap in the chain is no damage.
 
     Attributes:
-        points: for each: id, previous, file server, backup set, sequence, time_ns.
+        points: for each what the chain and a rebuild need to know.
         time_ns: when.
     """
 
     version: int
-    points: list[tuple[bytes, bytes, str, str, int, int]]
+    points: list[ExpiredPoint]
     time_ns: int
+
+
+_manifest = msgspec.msgpack.Decoder(Manifest)
+_expiry = msgspec.msgpack.Decoder(Expiry)
 
 
 def encode_manifest(manifest: Manifest, catalogue_key: bytes) -> tuple[bytes, bytes]:
@@ -104,11 +121,7 @@ def decode_manifest(sealed: bytes, catalogue_key: bytes, name: str) -> RestorePo
     if digest != digest_of(name):
         raise DamagedObject(name, "its bytes are not what its name says")
     raw = unseal(catalogue_key, KIND, sealed, name)
-    try:
-        manifest = msgspec.msgpack.decode(raw, type=Manifest)
-    except msgspec.MsgspecError as error:
-        raise DamagedObject(name, f"it cannot be parsed ({error})") from error
-    return RestorePoint(digest, manifest)
+    return RestorePoint(digest, decode(_manifest, raw, name))
 
 
 def read_manifests(storage: Storage, catalogue_key: bytes) -> tuple[list[RestorePoint], list[DamagedObject]]:
@@ -136,10 +149,7 @@ def read_expiries(storage: Storage, catalogue_key: bytes) -> Iterator[Expiry]:
     """Every expiry record. Raises DamagedObject."""
     for info in storage.list(EXPIRIES):
         raw = unseal(catalogue_key, EXPIRY_KIND, storage.get(info.name), info.name)
-        try:
-            yield msgspec.msgpack.decode(raw, type=Expiry)
-        except msgspec.MsgspecError as error:
-            raise DamagedObject(info.name, f"it cannot be parsed ({error})") from error
+        yield decode(_expiry, raw, info.name)
 
 
 def choose_point(

@@ -20,6 +20,7 @@ import msgspec
 
 from backstay.domain.errors import DamagedObject, UnsupportedVersion
 from backstay.repository.encryption import seal, unseal
+from backstay.repository.wire import decode
 from backstay.storage.interface import Storage
 
 HEAD = b"BSPACK01"
@@ -80,6 +81,9 @@ class _Wire(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     references: list[bytes]
 
 
+_wire = msgspec.msgpack.Decoder(_Wire)
+
+
 def _u32(values: array[int]) -> bytes:
     if sys.byteorder == "big":
         values = values[:]
@@ -127,6 +131,10 @@ class Trailer:
     def __len__(self) -> int:
         return len(self.kinds)
 
+    def kind_bits(self) -> int:
+        """A bit (1 << BlobKind) for each kind of blob in the pack."""
+        return sum(1 << kind for kind in set(self.kinds))
+
     def blobs(self) -> Iterator[BlobRecord]:
         """Every blob of the pack, in the order of writing."""
         references = iter(self.references)
@@ -169,10 +177,7 @@ def decode_trailer(sealed: bytes, catalogue_key: bytes, name: str, trailer_offse
         DamagedObject, UnsupportedVersion.
     """
     raw = unseal(catalogue_key, TRAILER_KIND, sealed, name)
-    try:
-        wire = msgspec.msgpack.decode(raw, type=_Wire)
-    except msgspec.MsgspecError as error:
-        raise DamagedObject(name, f"its trailer cannot be parsed ({error})") from error
+    wire = decode(_wire, raw, name)
     if wire.version != TRAILER_VERSION:
         raise UnsupportedVersion(
             f"{name} has a trailer of version {wire.version}",

@@ -56,7 +56,7 @@ class _OpenFrame:
 
 
 class _Stream:
-    """Frames and packs of one sort. Content and metadata are packed apart, so that browsing fetches little."""
+    """Frames and packs of one sort. Content and metadata are packed apart: browsing fetches little."""
 
     def __init__(self) -> None:
         self.frame = _OpenFrame()
@@ -233,7 +233,7 @@ class Packer:
         self._builder.add_pack(digest, size, trailer)
 
     def take_builder(self) -> RunBuilder:
-        """Hand over the entries of durable packs; a fresh collection begins. They stay visible until replaced."""
+        """Hand over the entries of durable packs, which stay visible; a fresh collection begins."""
         builder = self._builder
         self._builder = RunBuilder()
         self._index.recent.append(self._builder)

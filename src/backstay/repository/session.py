@@ -15,9 +15,10 @@ from typing import NamedTuple
 
 import msgspec
 
-from backstay.domain.errors import DamagedObject, ObjectExists, ObjectNotFound
+from backstay.domain.errors import ObjectExists, ObjectNotFound
 from backstay.repository.encryption import seal, unseal
 from backstay.repository.layout import SESSIONS
+from backstay.repository.wire import decode
 from backstay.storage.interface import Storage
 
 KIND = b"BSSESSN1"
@@ -43,6 +44,9 @@ class SessionInfo(msgspec.Struct, array_like=True, frozen=True):
     backup_set: str
     process: int
     started_ns: int
+
+
+_session_info = msgspec.msgpack.Decoder(SessionInfo)
 
 
 class SessionState(NamedTuple):
@@ -113,12 +117,10 @@ def read_session(storage: Storage, session: bytes, catalogue_key: bytes) -> Sess
     """Who began a session, or None where its begin marker is gone. Raises DamagedObject."""
     name = f"{SESSIONS}{session.hex()}/begin"
     try:
-        raw = unseal(catalogue_key, KIND, storage.get(name), name)
-        return msgspec.msgpack.decode(raw, type=SessionInfo)
+        sealed = storage.get(name)
     except ObjectNotFound:
         return None
-    except msgspec.MsgspecError as error:
-        raise DamagedObject(name, f"it cannot be parsed ({error})") from error
+    return decode(_session_info, unseal(catalogue_key, KIND, sealed, name), name)
 
 
 def forget_session(storage: Storage, session: bytes) -> None:

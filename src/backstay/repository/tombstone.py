@@ -9,9 +9,10 @@ from typing import NamedTuple
 import msgspec
 from blake3 import blake3
 
-from backstay.domain.errors import DamagedObject, ObjectNotFound
+from backstay.domain.errors import ObjectNotFound
 from backstay.repository.encryption import seal, unseal
 from backstay.repository.layout import TOMBSTONES, object_name
+from backstay.repository.wire import decode
 from backstay.storage.interface import Storage
 
 KIND = b"BSTOMBS1"
@@ -26,6 +27,9 @@ class Tombstone(msgspec.Struct, array_like=True, frozen=True):
     reason: str
     packs: list[bytes]
     time_ns: int
+
+
+_tombstone = msgspec.msgpack.Decoder(Tombstone)
 
 
 class StoredTombstone(NamedTuple):
@@ -50,12 +54,9 @@ def read_tombstones(storage: Storage, catalogue_key: bytes) -> list[StoredTombst
     found: list[StoredTombstone] = []
     for info in storage.list(TOMBSTONES):
         try:
-            raw = unseal(catalogue_key, KIND, storage.get(info.name), info.name)
-            found.append(
-                StoredTombstone(info.name, info.modified, msgspec.msgpack.decode(raw, type=Tombstone))
-            )
+            sealed = storage.get(info.name)
         except ObjectNotFound:
             continue
-        except msgspec.MsgspecError as error:
-            raise DamagedObject(info.name, f"it cannot be parsed ({error})") from error
+        raw = unseal(catalogue_key, KIND, sealed, info.name)
+        found.append(StoredTombstone(info.name, info.modified, decode(_tombstone, raw, info.name)))
     return found

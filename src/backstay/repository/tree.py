@@ -12,8 +12,9 @@ from typing import NamedTuple
 import msgspec
 
 from backstay.domain.entry import Chunk, Entry, Totals
-from backstay.domain.errors import DamagedObject, UnsupportedVersion
+from backstay.domain.errors import UnsupportedVersion
 from backstay.repository.pack import PREFIX, BlobKind
+from backstay.repository.wire import decode
 from backstay.storage.interface import Buffer
 
 VERSION = 1
@@ -212,26 +213,20 @@ def decode_page(data: bytes, page: bytes) -> list[Entry] | list[PageRow]:
         DamagedObject, UnsupportedVersion.
     """
     name = f"page {page.hex()[:16]}"
-    try:
-        head = _page_head.decode(data)
-        if head.version != VERSION:
-            raise UnsupportedVersion(
-                f"{name} has version {head.version}", hint="use a newer Backstay to read this restore point"
-            )
-        if head.level == 0:
-            return _entry_page.decode(data).rows
-        return _row_page.decode(data).rows
-    except msgspec.MsgspecError as error:
-        raise DamagedObject(name, f"it cannot be parsed ({error})") from error
+    head = decode(_page_head, data, name)
+    if head.version != VERSION:
+        raise UnsupportedVersion(
+            f"{name} has version {head.version}", hint="use a newer Backstay to read this restore point"
+        )
+    if head.level == 0:
+        return decode(_entry_page, data, name).rows
+    return decode(_row_page, data, name).rows
 
 
 def decode_chunks(data: bytes, page: bytes) -> list[Chunk]:
     """The rows of a page of a chunk list. Raises DamagedObject, UnsupportedVersion."""
     name = f"chunk list {page.hex()[:16]}"
-    try:
-        decoded = _chunk_page.decode(data)
-    except msgspec.MsgspecError as error:
-        raise DamagedObject(name, f"it cannot be parsed ({error})") from error
+    decoded = decode(_chunk_page, data, name)
     if decoded.version != VERSION:
         raise UnsupportedVersion(
             f"{name} has version {decoded.version}", hint="use a newer Backstay to read this restore point"

@@ -27,6 +27,18 @@ CHECKPOINT_SECONDS = 120
 """What was stored is indexed at least this often, so that an interrupted backup goes on from there."""
 
 
+class WriterSecrets:
+    """What a writer needs of the keys, and no more: it cannot read."""
+
+    def __init__(
+        self, *, repository_id: bytes, public_key: bytes, catalogue_key: bytes, blob_id: BlobId
+    ) -> None:
+        self.repository_id = repository_id
+        self.public_key = public_key
+        self.catalogue_key = catalogue_key
+        self.blob_id = blob_id
+
+
 class WritingSession:
     """Registers with the storage, stores blobs, and commits a restore point. Belongs to one thread.
 
@@ -38,7 +50,7 @@ class WritingSession:
         self,
         storage: Storage,
         *,
-        secrets: "WriterSecrets",
+        secrets: WriterSecrets,
         load_index: Callable[[], Index],
         cache: IndexCache,
         kind: str,
@@ -165,15 +177,3 @@ class WritingSession:
     def end_crashed(self, session: bytes) -> None:
         """Say that an earlier session, known to be dead, has ended; what it stored is indexed by now."""
         end_session(self._storage, session, ABANDONED)
-
-
-class WriterSecrets:
-    """What a writer needs of the keys, and no more: it cannot read."""
-
-    def __init__(
-        self, *, repository_id: bytes, public_key: bytes, catalogue_key: bytes, blob_id: BlobId
-    ) -> None:
-        self.repository_id = repository_id
-        self.public_key = public_key
-        self.catalogue_key = catalogue_key
-        self.blob_id = blob_id
