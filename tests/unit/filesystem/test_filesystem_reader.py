@@ -85,13 +85,17 @@ def test_a_leased_file_is_waited_for(folder: int, tmp_path: Path) -> None:
     ready, tell = os.pipe()
     child = os.fork()
     if child == 0:
-        fd = os.open(tmp_path / "file", os.O_RDWR)
-        signal.signal(signal.SIGIO, lambda *_: time.sleep(0.1))
-        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
-        os.write(tell, b"x")
-        signal.pause()
-        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-        os._exit(0)
+        try:
+            fd = os.open(tmp_path / "file", os.O_RDWR)
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGIO})
+            fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+            os.write(tell, b"x")
+            signal.sigtimedwait({signal.SIGIO}, 20)
+            time.sleep(0.1)
+            fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+            os._exit(0)
+        finally:
+            os._exit(1)
     os.read(ready, 1)
     fd = open_regular(folder, b"file")
     assert read_small(fd, 7) == b"content"
