@@ -246,3 +246,13 @@ def test_a_read_only_target_stops_the_restore(tmp_path: Path, writer: TreeWriter
         os.close(fd)
     finally:
         subprocess.run(["umount", "--lazy", tmp_path], check=True)
+
+
+def test_a_link_that_is_already_there_stays(folder: int, tmp_path: Path, writer: TreeWriter) -> None:
+    """Linking a name to the file that it already names changes nothing and leaves nothing aside."""
+    writer.write_small(folder, b"first", entry(size=3), b"new", replace=False)
+    for _ in range(2):
+        writer.make_link(folder, b"second", folder, b"first", replace=True)
+    assert (tmp_path / "second").samefile(tmp_path / "first")
+    assert (tmp_path / "first").stat().st_nlink == 2
+    assert asides(tmp_path) == []
