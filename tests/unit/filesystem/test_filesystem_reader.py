@@ -144,7 +144,7 @@ def test_windows_end_where_the_file_was_cut(opened: int) -> None:
 
 
 def test_a_large_file_leaves_the_page_cache_as_it_was(opened: int) -> None:
-    """Hardly anything that was not in the page cache is left there (the kernel need not obey); the rest stays."""
+    """Hardly anything that was not in the page cache is left there (the kernel may); the rest stays."""
     size, window = 80 << 20, 8 << 20
     for offset in range(0, size, window):
         os.pwrite(opened, b"x" * window, offset)
