@@ -1,0 +1,106 @@
+"""`backstay repo backup`: the six steps, from request to clean up."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from backstay.cli.options import Credential, Json, Location, PassphraseFile, Verbose
+from backstay.cli.output import Output
+from backstay.repository.details import Problem
+
+_PROBLEMS_SHOWN = 20
+
+
+def backup(
+    repo: Location,
+    paths: Annotated[
+        list[str], typer.Argument(metavar="PATH...", help="What to protect: folders and files.")
+    ],
+    backup_set: Annotated[
+        str, typer.Option("--set", metavar="NAME", help="Name of the backup set.")
+    ] = "default",
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATTERN", help="Leave out what matches, as in a .gitignore at /; repeatable."),
+    ] = None,
+    rules: Annotated[Path | None, typer.Option(metavar="FILE", help="Read patterns from FILE.")] = None,
+    default_rules: Annotated[
+        bool,
+        typer.Option(
+            "--default-rules/--no-default-rules",
+            help="Leave out what the operating system makes again by itself.",
+        ),
+    ] = True,
+    one_file_system: Annotated[
+        bool,
+        typer.Option(
+            "--one-file-system/--cross-file-systems", help="Stay on the file systems of the given paths."
+        ),
+    ] = True,
+    credential: Credential = None,
+    passphrase_file: PassphraseFile = None,
+    verbose: Verbose = False,
+    as_json: Json = False,
+) -> int:
+    """Back up PATHs as a new restore point; only what changed since the last one is read."""
+    from backstay.backup.workflow import BackupRequest, run_backup
+    from backstay.cli.content_rules import own_places, rule_text, rules_from
+    from backstay.cli.opening import open_repository
+    from backstay.cli.progress import watched
+    from backstay.cli.text import seconds, size
+    from backstay.domain.errors import UsageError
+
+    output = Output(as_json=as_json, verbose=verbose)
+    if not 1 <= len(backup_set) <= 64 or not backup_set.isprintable():
+        raise UsageError("that cannot be the name of a set", hint="use 1 to 64 printable characters")
+    if not all(paths):
+        raise UsageError("one of the paths is empty", hint="name a folder or file")
+    rule = rules_from(rules, exclude or [], default_rules=default_rules)
+    repository = open_repository(repo, output, passphrase_file=passphrase_file, credential=credential)
+    request = BackupRequest(
+        [os.fsencode(path) for path in paths],
+        backup_set,
+        rule + own_places(repository),
+        rule_text(rule),
+        cross_mounts=not one_file_system,
+    )
+    with watched(output) as progress:
+        outcome = run_backup(repository, request, progress)
+    _tell_problems(outcome.problems, output)
+    manifest = outcome.point.manifest
+    took = outcome.steps[-1].ended_ns - outcome.steps[0].started_ns
+    from backstay.cli.commands.points import point_fields
+
+    output.event(
+        "result", {"complete": outcome.complete, "seconds": took / 1e9, "point": point_fields(outcome.point)}
+    )
+    output.line(
+        f"restore point {outcome.point.short_id}: {manifest.type}, {manifest.totals.files:,} files, "
+        f"{size(manifest.totals.bytes)}; read {size(manifest.read_bytes)}, "
+        f"stored {size(manifest.stored_bytes)}, in {seconds(took)}"
+    )
+    return 0 if outcome.complete else 3
+
+
+def _tell_problems(problems: list[Problem], output: Output) -> None:
+    from backstay.cli.output import path_fields
+    from backstay.cli.text import counted, shown
+    from backstay.domain.entry import Grade
+
+    limit = len(problems) if output.verbose or output.as_json else _PROBLEMS_SHOWN
+    if problems:
+        output.line(f"{counted(len(problems), 'file')} could not be captured as it should be:")
+    for problem in problems[:limit]:
+        output.event(
+            "problem",
+            {
+                **path_fields(problem.path),
+                "reason": problem.reason,
+                "grade": Grade(problem.grade).name.lower(),
+            },
+        )
+        output.line(f"  {shown(problem.path)}: {shown(problem.reason)}")
+    if len(problems) > limit:
+        output.line(f"  … and {len(problems) - limit:,} more; --verbose lists all")

@@ -1,0 +1,50 @@
+"""`backstay repo init`: makes a repository, and writes its recovery key sheet, once."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from backstay.cli.options import Json, Location, PassphraseFile
+from backstay.cli.output import Output
+
+
+def init(
+    repo: Location,
+    recovery_sheet: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Where to write the recovery key sheet [default: ./backstay-recovery-ID.txt].",
+        ),
+    ] = None,
+    passphrase_file: PassphraseFile = None,
+    as_json: Json = False,
+) -> int:
+    """Make a repository in an empty or new folder, and write its recovery key sheet."""
+    from backstay.cli.passphrase import choose_passphrase
+    from backstay.cli.recovery_file import RecoveryFile
+    from backstay.repository.recovery_sheet import render_sheet
+    from backstay.repository.repository import Repository
+    from backstay.storage.registry import open_storage
+
+    output = Output(as_json=as_json)
+    with RecoveryFile(recovery_sheet) as sheet:
+        passphrase = choose_passphrase(passphrase_file, output)
+        storage = open_storage(repo, create=True)
+        sheet.refuse_inside(storage.location)
+        repository, recovery_key = Repository.create(storage, passphrase)
+        text = render_sheet(repository.id, storage.location, time.time(), recovery_key)
+        written = sheet.write(repository.id, text)
+    fields = {"repository": repository.id.hex(), "location": storage.location, "recovery_sheet": str(written)}
+    output.event("result", fields)
+    from backstay.cli.text import shown
+
+    output.line(f"repository {repository.id.hex()} made in {shown(storage.location)}")
+    output.line(f"recovery key sheet: {shown(written)}")
+    output.line(
+        "Print that sheet, keep it apart from the repository, and delete the file: it is the only way in\n"
+        "when every passphrase is lost, and cannot be made again."
+    )
+    return 0

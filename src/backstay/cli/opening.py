@@ -1,0 +1,39 @@
+"""Opening a repository with what the command line gives."""
+
+from pathlib import Path
+
+from backstay.cli.output import Output
+from backstay.cli.passphrase import read_passphrase
+from backstay.domain.errors import UsageError
+from backstay.repository.repository import Repository
+from backstay.storage.registry import open_storage
+
+
+def open_repository(
+    location: str, output: Output, *, passphrase_file: Path | None, credential: Path | None = None
+) -> Repository:
+    """The repository, opened with a write-only credential where one is given, else with a passphrase.
+
+    Raises:
+        UsageError: no passphrase is to be had, or the credential file cannot be read.
+        NoRepository, UnsupportedVersion, WrongPassphrase, DamagedObject, StorageError.
+    """
+    if credential is None:
+        storage = open_storage(location)
+        # A repository that is not there is said before the passphrase is asked for.
+        from backstay.repository.config import read_config
+
+        read_config(storage)
+        return Repository.open(storage, read_passphrase(passphrase_file, output))
+    if passphrase_file is not None:
+        raise UsageError("--credential and --passphrase-file exclude each other", hint="give one of them")
+    from backstay.repository.credential import load_credential
+
+    try:
+        data = credential.read_bytes()
+    except OSError as error:
+        raise UsageError(
+            f"the credential {credential} cannot be read: {error.strerror}", hint="check its path and mode"
+        ) from None
+    secrets, _ = load_credential(data, str(credential))
+    return Repository.open_with(open_storage(location), secrets)

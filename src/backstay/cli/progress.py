@@ -1,0 +1,278 @@
+"""What a running backup or restore shows: its steps, and now and then how far it is.
+
+The work calls in once a file, so that must cost nothing: it only leaves three values. A
+thread looks at them when it is time to show something.
+"""
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Protocol
+
+from backstay.cli.output import Output, path_fields
+from backstay.cli.text import counted, seconds, shown, size
+from backstay.domain.errors import Cancelled
+from backstay.repository.details import StepRecord
+
+_PLAIN_SECONDS = 10.0
+_JSON_SECONDS = 1.0
+_PATIENCE_SECONDS = 5
+"""How long a cancelled job may take to come to an orderly end."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """How far a step is.
+
+    Attributes:
+        elapsed: seconds since the step began.
+        files, size: so far; the size in bytes.
+        expected_files, expected_size: what the estimate announced, or 0.
+    """
+
+    step: str
+    elapsed: float
+    files: int
+    size: int
+    path: bytes
+    expected_files: int = 0
+    expected_size: int = 0
+
+    @property
+    def bytes_per_second(self) -> float:
+        """The mean rate of the step."""
+        return self.size / self.elapsed if self.elapsed > 0 else 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At the mean rate so far; None where nothing can be said yet."""
+        parts = [
+            done / expected
+            for done, expected in ((self.size, self.expected_size), (self.files, self.expected_files))
+            if expected
+        ]
+        share = min(parts, default=0.0)
+        return self.elapsed * (1 - share) / share if 0 < share <= 1 and self.elapsed > 1 else None
+
+
+class Display(Protocol):
+    """One way of showing progress. `moment` is called by another thread, never while another method runs."""
+
+    period: float
+    """Seconds between two calls of `moment`."""
+
+    def step_started(self, name: str) -> None:
+        """A step has begun."""
+
+    def step_ended(self, step: StepRecord) -> None:
+        """A step has ended."""
+
+    def moment(self, moment: Moment) -> None:
+        """How far the current step is."""
+
+    def message(self, text: str) -> None:
+        """A remark."""
+
+    def close(self) -> None:
+        """Nothing more comes."""
+
+
+class Watcher:
+    """Listens to a job (it is a `backup.progress.Progress`) and keeps a display up to date."""
+
+    def __init__(self, display: Display) -> None:
+        self._display = display
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._step = ""
+        self._started = 0.0
+        self._files = self._size = 0
+        self._path = b""
+        self._expected = (0, 0)
+        self._thread = threading.Thread(target=self._look, name="progress", daemon=True)
+        self._thread.start()
+        self.cancelled = False
+
+    def step_started(self, name: str) -> None:
+        """As Progress.step_started."""
+        self._check()
+        with self._lock:
+            self._files, self._size, self._path = 0, 0, b""
+            self._step, self._started = name, time.monotonic()
+            self._display.step_started(name)
+
+    def step_ended(self, step: StepRecord) -> None:
+        """As Progress.step_ended."""
+        with self._lock:
+            self._step = ""
+            if "changed_files" in step.figures:
+                self._expected = int(step.figures["changed_files"]), int(step.figures["changed_bytes"])
+            self._display.step_ended(step)
+
+    def scanning(self, files: int, size: int, path: bytes) -> None:
+        """As Progress.scanning."""
+        self._files, self._size, self._path = files, size, path
+        if self.cancelled:
+            self._check()
+
+    transmitting = scanning
+
+    def message(self, text: str) -> None:
+        """As Progress.message."""
+        with self._lock:
+            self._display.message(text)
+
+    def close(self) -> None:
+        """Stop looking, and let the display end."""
+        self._ended.set()
+        self._thread.join()
+        self._display.close()
+
+    def _check(self) -> None:
+        if self.cancelled:
+            raise Cancelled("cancelled", hint="what was stored so far is kept, and will not be sent again")
+
+    def _look(self) -> None:
+        while not self._ended.wait(self._display.period):
+            with self._lock:
+                if self._step:
+                    expected = self._expected if self._step == "transmit" else (0, 0)
+                    elapsed = time.monotonic() - self._started
+                    self._display.moment(
+                        Moment(self._step, elapsed, self._files, self._size, self._path, *expected)
+                    )
+
+
+@contextmanager
+def watched(output: Output) -> Iterator[Watcher]:
+    """Shows a job on `output`, and lets Ctrl-C or a termination signal end it in order.
+
+    The first signal asks the job to stop where it can; a second one, or no answer within a
+    few seconds, interrupts it where it stands, which a repository survives as it survives a crash.
+    """
+    display: Display
+    if output.as_json:
+        display = JsonDisplay(output)
+    elif output.is_terminal:
+        from backstay.cli.live_display import LiveDisplay
+
+        display = LiveDisplay(output)
+    else:
+        display = PlainDisplay(output)
+    watcher = Watcher(display)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if watcher.cancelled:
+            raise KeyboardInterrupt
+        watcher.cancelled = True
+        signal.setitimer(signal.ITIMER_REAL, _PATIENCE_SECONDS)
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+    before = [(number, signal.signal(number, stop)) for number in numbers]
+    try:
+        yield watcher
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in before:
+            signal.signal(number, handler)
+        watcher.close()
+
+
+class PlainDisplay:
+    """One line a step, and one every ten seconds."""
+
+    period = _PLAIN_SECONDS
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+
+    def step_started(self, name: str) -> None:
+        """Nothing: its line comes at the end."""
+
+    def step_ended(self, step: StepRecord) -> None:
+        """The step's line, and its messages."""
+        for line in step_lines(step):
+            self._output.line(line)
+
+    def moment(self, moment: Moment) -> None:
+        """How far it is."""
+        left = f", about {seconds(int(moment.seconds_left * 1e9))} left" if moment.seconds_left else ""
+        self._output.line(
+            f"  {moment.step}: {counted(moment.files, 'file')}, {size(moment.size)}, "
+            f"{size(moment.bytes_per_second)}/s{left}: {shown(moment.path)}"
+        )
+
+    def message(self, text: str) -> None:
+        """The remark on a line of its own."""
+        self._output.line(f"  {shown(text)}")
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+class JsonDisplay:
+    """JSON lines: each step's begin and end, and once a second how far it is."""
+
+    period = _JSON_SECONDS
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+
+    def step_started(self, name: str) -> None:
+        """`step_started`."""
+        self._output.event("step_started", {"step": name, "time_ns": time.time_ns()})
+
+    def step_ended(self, step: StepRecord) -> None:
+        """`step_ended`."""
+        fields = {
+            "step": step.name,
+            "state": step.state,
+            "started_ns": step.started_ns,
+            "ended_ns": step.ended_ns,
+            "figures": step.figures,
+            "messages": step.messages,
+        }
+        self._output.event("step_ended", fields)
+
+    def moment(self, moment: Moment) -> None:
+        """`progress`."""
+        fields = {
+            "step": moment.step,
+            "files": moment.files,
+            "bytes": moment.size,
+            "bytes_per_second": round(moment.bytes_per_second),
+            "seconds_left": moment.seconds_left,
+            **path_fields(moment.path),
+        }
+        self._output.event("progress", fields)
+
+    def message(self, text: str) -> None:
+        """`message`."""
+        self._output.event("message", {"text": text})
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+def step_lines(step: StepRecord) -> list[str]:
+    """A step that has ended: its line, then its messages, indented."""
+    took = seconds(step.ended_ns - step.started_ns)
+    head = f"{step.state:<9} {step.name:<21} {took:>10}   {figures_text(step)}".rstrip()
+    return [head, *(f"            {shown(message)}" for message in step.messages)]
+
+
+def figures_text(step: StepRecord) -> str:
+    """A step's figures in words."""
+    parts = []
+    for name, value in step.figures.items():
+        if name == "seconds":
+            parts.append(f"about {seconds(int(value * 1e9))}")
+        elif name.endswith("bytes"):
+            parts.append(f"{name.removesuffix('bytes').replace('_', ' ').strip()} {size(value)}".strip())
+        elif value or name == "files":
+            parts.append(f"{value:,} {name.replace('_', ' ')}")
+    return ", ".join(parts)
