@@ -141,7 +141,7 @@ class Transmit:
         totals = totals_of(entries)
         digest = segment_digest(seen, child_pages) if clean else b""
         self._state.put_segment(segment.path, segment.first, Known(digest, page, totals), remembered)
-        return PageRow(entries[0].name if entries else b"", page, totals)
+        return PageRow(segment.first, page, totals)
 
     def _entry(
         self, segment: Segment, item: Item, dir_fd: int, gone: str, results: dict[bytes, Unchanged]

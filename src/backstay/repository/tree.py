@@ -2,19 +2,21 @@
 
 A page is a msgpack array: [version, level, rows]. On level 0 the rows are entries,
 sorted by name; on higher levels they are [first name, page id, totals] of the pages
-below. Long chunk lists are paged in the same way.
+below. Long chunk lists are paged in the same way. docs/format.md has the whole layout.
 """
 
 import zlib
 from collections.abc import Callable, Iterator
+from itertools import count, pairwise
 from typing import NamedTuple
 
 import msgspec
 
 from backstay.domain.entry import Chunk, Entry, Totals
-from backstay.domain.errors import UnsupportedVersion
+from backstay.domain.errors import DamagedObject
 from backstay.repository.pack import PREFIX, BlobKind
-from backstay.repository.wire import decode
+from backstay.repository.tree_check import MOST_LEVELS, check_chunks, check_entries, check_rows
+from backstay.repository.wire import decode_record
 from backstay.storage.interface import Buffer
 
 VERSION = 1
@@ -25,6 +27,9 @@ SEGMENT_ENTRIES = 512
 MOST_ENTRIES = 4096
 """No page has more rows than this."""
 
+PAGE_BYTES = 16 << 20
+"""A page of entries that would be longer is split; only extended attributes make one so long."""
+
 CHUNKS_INLINE = 64
 """A file with more chunks than this keeps them in pages of their own."""
 
@@ -32,7 +37,10 @@ PutBlob = Callable[[BlobKind, Buffer, bytes], bytes]
 
 
 class PageRow(NamedTuple):
-    """A page below another: the first name in it, its id, and what it holds in all."""
+    """A page below another: a lower bound of its names, its id, and what it holds in all.
+
+    The bound, `first`, is greater than every name in the pages before.
+    """
 
     first: bytes
     page: bytes
@@ -122,8 +130,19 @@ def totals_of(entries: list[Entry]) -> Totals:
 
 
 def put_entries(entries: list[Entry], put: PutBlob) -> bytes:
-    """Store a page of entries and return its id."""
-    return put(BlobKind.PAGE, encode_entries(entries), references_of(entries))
+    """Store the entries, sorted by name, as a page, and return its id. Of one name the first counts."""
+    if any(before.name == after.name for before, after in pairwise(entries)):
+        # Listing a directory while it changes may give a name twice (readdir(3)).
+        entries = list({entry.name: entry for entry in reversed(entries)}.values())[::-1]
+    encoded = encode_entries(entries)
+    if len(encoded) <= PAGE_BYTES or len(entries) == 1:
+        return put(BlobKind.PAGE, encoded, references_of(entries))
+    middle = len(entries) // 2
+    rows = [
+        PageRow(half[0].name, put_entries(half, put), totals_of(half))
+        for half in (entries[:middle], entries[middle:])
+    ]
+    return put_folder(rows, put)
 
 
 def put_folder(rows: list[PageRow], put: PutBlob) -> bytes:
@@ -207,48 +226,64 @@ def put_chunk_page(chunks: list[Chunk], put: PutBlob) -> Chunk:
 
 
 def decode_page(data: bytes, page: bytes) -> list[Entry] | list[PageRow]:
-    """The rows of a page: entries on level 0, rows of pages above.
+    """The rows of a page: entries on level 0, rows of pages above. All of them are checked.
 
     Raises:
         DamagedObject, UnsupportedVersion.
     """
     name = f"page {page.hex()[:16]}"
-    head = decode(_page_head, data, name)
-    if head.version != VERSION:
-        raise UnsupportedVersion(
-            f"{name} has version {head.version}", hint="use a newer Backstay to read this restore point"
-        )
-    if head.level == 0:
-        return decode(_entry_page, data, name).rows
-    return decode(_row_page, data, name).rows
+    if decode_record(_page_head, data, name, VERSION).level == 0:
+        entries = decode_record(_entry_page, data, name, VERSION).rows
+        check_entries(entries, name)
+        return entries
+    rows = decode_record(_row_page, data, name, VERSION).rows
+    check_rows(rows, name)
+    return rows
 
 
 def decode_chunks(data: bytes, page: bytes) -> list[Chunk]:
-    """The rows of a page of a chunk list. Raises DamagedObject, UnsupportedVersion."""
+    """The rows of a page of a chunk list, checked. Raises DamagedObject, UnsupportedVersion."""
     name = f"chunk list {page.hex()[:16]}"
-    decoded = decode(_chunk_page, data, name)
-    if decoded.version != VERSION:
-        raise UnsupportedVersion(
-            f"{name} has version {decoded.version}", hint="use a newer Backstay to read this restore point"
-        )
-    return decoded.rows
+    rows = decode_record(_chunk_page, data, name, VERSION).rows
+    check_chunks(rows, name)
+    return rows
 
 
 ReadBlob = Callable[[bytes], bytes]
 
 
 def iterate_folder(page: bytes, read: ReadBlob) -> Iterator[Entry]:
-    """All entries of a folder, sorted by name, one page in memory at a time."""
+    """All entries of a folder, sorted by name, one page a level in memory at a time.
+
+    Raises:
+        DamagedObject, UnsupportedVersion: also where the pages do not fit together.
+    """
+    last = b""
+    for entry in _entries_below(page, read, 0):
+        if entry.name <= last:
+            raise DamagedObject(f"page {page.hex()[:16]}", "the names in the pages below it are not in order")
+        last = entry.name
+        yield entry
+
+
+def _entries_below(page: bytes, read: ReadBlob, depth: int) -> Iterator[Entry]:
+    _check_depth(page, depth)
     for row in decode_page(read(page), page):
         if isinstance(row, Entry):
             yield row
         else:
-            yield from iterate_folder(row.page, read)
+            yield from _entries_below(row.page, read, depth + 1)
+
+
+def _check_depth(page: bytes, depth: int) -> None:
+    if depth > MOST_LEVELS:
+        raise DamagedObject(f"page {page.hex()[:16]}", f"more than {MOST_LEVELS} pages lie above it")
 
 
 def find_entry(page: bytes, name: bytes, read: ReadBlob) -> Entry | None:
     """The entry of this name in a folder, or None; reads one page a level."""
-    while True:
+    for depth in count():
+        _check_depth(page, depth)
         below: PageRow | None = None
         for row in decode_page(read(page), page):
             if isinstance(row, Entry):
@@ -259,12 +294,20 @@ def find_entry(page: bytes, name: bytes, read: ReadBlob) -> Entry | None:
         if below is None:
             return None
         page = below.page
+    return None
 
 
 def iterate_chunks(chunks: tuple[Chunk, ...] | list[Chunk], read: ReadBlob) -> Iterator[Chunk]:
-    """The chunks of a file's content and its holes, pages of the list opened."""
+    """The chunks of a file's content and its holes, pages of the list opened.
+
+    Raises:
+        DamagedObject, UnsupportedVersion: also where a page does not cover what it is listed for.
+    """
     for chunk in chunks:
-        if chunk.depth and chunk.blob is not None:
-            yield from iterate_chunks(decode_chunks(read(chunk.blob), chunk.blob), read)
-        else:
+        if not chunk.depth or chunk.blob is None:
             yield chunk
+            continue
+        below = decode_chunks(read(chunk.blob), chunk.blob)
+        if sum(row.length for row in below) != chunk.length or max(row.depth for row in below) >= chunk.depth:
+            raise DamagedObject(f"chunk list {chunk.blob.hex()[:16]}", "it does not fit the list above it")
+        yield from iterate_chunks(below, read)
