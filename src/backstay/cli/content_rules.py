@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from backstay.domain.content_rule import ContentRule
@@ -11,7 +12,7 @@ from backstay.repository.repository import Repository, cache_root
 _SPECIAL = re.compile(rb"([\\*?\[\] !#])")
 
 
-def rules_from(file: Path | None, excludes: list[str], *, default_rules: bool = True) -> ContentRule:
+def rules_from(file: Path | None, excludes: Sequence[str], *, default_rules: bool = True) -> ContentRule:
     """What the options ask for; the later ones win.
 
     Raises:

@@ -34,7 +34,7 @@ def run() -> NoReturn:
 
 def main(arguments: list[str]) -> int:
     """Run the command that `arguments` name, and return its exit code."""
-    import typer
+    import click
 
     from backstay.cli import failures
     from backstay.cli.app import command_line
@@ -43,18 +43,18 @@ def main(arguments: list[str]) -> int:
     options = arguments[: arguments.index("--")] if "--" in arguments else arguments
     output = Output(as_json="--json" in options)
     try:
-        result = command_line()(arguments, prog_name="backstay", standalone_mode=False)
+        result = command_line().main(arguments, prog_name="backstay", standalone_mode=False)
         return result if isinstance(result, int) else DONE
     except BackstayError as error:
         return failures.report_error(error, output)
-    except typer.TyperException as error:
+    except click.ClickException as error:
         context = getattr(error, "ctx", None)
         if "\n" in error.format_message():  # called without any arguments: the message is the help
             print(error.format_message(), file=sys.stderr)
             return WRONG_USAGE
         path = context.command_path if context is not None else "backstay"
         return failures.report_usage(error.format_message(), f"see `{path} --help`", output)
-    except (KeyboardInterrupt, typer.Abort):
+    except (KeyboardInterrupt, click.Abort):
         return failures.report_interrupt(output)
     except BrokenPipeError:
         _forget_stdout()

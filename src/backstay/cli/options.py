@@ -1,31 +1,27 @@
 """Arguments and options that several commands share."""
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
 
-Location = Annotated[str, typer.Argument(metavar="REPO", help="The repository: the path of its folder.")]
-Point = Annotated[
-    str,
-    typer.Argument(
-        metavar="POINT", help="A restore point: the first digits of its id (four or more), or `latest`."
-    ),
-]
-PassphraseFile = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FILE", help="Read the passphrase from FILE instead of BACKSTAY_PASSPHRASE or a prompt."
-    ),
-]
-Credential = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="Open with a write-only credential instead of a passphrase."),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line, for programs.")]
-Verbose = Annotated[
-    bool, typer.Option("--verbose", "-v", help="List every problem, not only the first ones.")
-]
-BackupSet = Annotated[
-    str | None, typer.Option("--set", metavar="NAME", help="Only restore points of this backup set.")
-]
+FILE = click.Path(path_type=Path)
+
+location = click.argument("location", metavar="REPO")
+point = click.argument("point", metavar="POINT")
+passphrase_file = click.option(
+    "--passphrase-file",
+    type=FILE,
+    metavar="FILE",
+    help="Read the passphrase from FILE instead of BACKSTAY_PASSPHRASE or a prompt.",
+)
+credential = click.option(
+    "--credential",
+    type=FILE,
+    metavar="FILE",
+    help="Open with a write-only credential instead of a passphrase.",
+)
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line, for programs.")
+verbose = click.option("--verbose", "-v", is_flag=True, help="List every problem, not only the first ones.")
+backup_set = click.option(
+    "--set", "backup_set", metavar="NAME", help="Only restore points of this backup set."
+)

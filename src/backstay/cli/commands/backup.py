@@ -2,47 +2,51 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
 
-from backstay.cli.options import Credential, Json, Location, PassphraseFile, Verbose
+from backstay.cli import options
 from backstay.cli.output import Output
 from backstay.repository.details import Problem
 
 _PROBLEMS_SHOWN = 20
 
 
-def backup(
-    repo: Location,
-    paths: Annotated[
-        list[str], typer.Argument(metavar="PATH...", help="What to protect: folders and files.")
-    ],
-    backup_set: Annotated[
-        str, typer.Option("--set", metavar="NAME", help="Name of the backup set.")
-    ] = "default",
-    exclude: Annotated[
-        list[str] | None,
-        typer.Option(metavar="PATTERN", help="Leave out what matches, as in a .gitignore at /; repeatable."),
-    ] = None,
-    rules: Annotated[Path | None, typer.Option(metavar="FILE", help="Read patterns from FILE.")] = None,
-    default_rules: Annotated[
-        bool,
-        typer.Option(
-            "--default-rules/--no-default-rules",
-            help="Leave out what the operating system makes again by itself.",
-        ),
-    ] = True,
-    one_file_system: Annotated[
-        bool,
-        typer.Option(
-            "--one-file-system/--cross-file-systems", help="Stay on the file systems of the given paths."
-        ),
-    ] = True,
-    credential: Credential = None,
-    passphrase_file: PassphraseFile = None,
-    verbose: Verbose = False,
-    as_json: Json = False,
+@click.command("backup")
+@options.location
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@click.option("--set", "backup_set", metavar="NAME", default="default", help="Name of the backup set.")
+@click.option(
+    "--exclude",
+    metavar="PATTERN",
+    multiple=True,
+    help="Leave out what matches, as a line of a .gitignore file in /; can be given several times.",
+)
+@click.option("--rules", type=options.FILE, metavar="FILE", help="Leave out what the lines of FILE match.")
+@click.option(
+    "--no-default-rules", is_flag=True, help="Do not leave out /proc, /sys, swap files and the like."
+)
+@click.option(
+    "--one-file-system/--cross-file-systems",
+    default=True,
+    help="Whether to stay on the file systems of the given paths (the default).",
+)
+@options.credential
+@options.passphrase_file
+@options.verbose
+@options.as_json
+def command(
+    location: str,
+    paths: tuple[str, ...],
+    backup_set: str,
+    exclude: tuple[str, ...],
+    rules: Path | None,
+    no_default_rules: bool,
+    one_file_system: bool,
+    credential: Path | None,
+    passphrase_file: Path | None,
+    verbose: bool,
+    as_json: bool,
 ) -> int:
     """Back up PATHs as a new restore point; only what changed since the last one is read."""
     from backstay.backup.workflow import BackupRequest, run_backup
@@ -57,8 +61,8 @@ def backup(
         raise UsageError("that cannot be the name of a set", hint="use 1 to 64 printable characters")
     if not all(paths):
         raise UsageError("one of the paths is empty", hint="name a folder or file")
-    rule = rules_from(rules, exclude or [], default_rules=default_rules)
-    repository = open_repository(repo, output, passphrase_file=passphrase_file, credential=credential)
+    rule = rules_from(rules, exclude, default_rules=not no_default_rules)
+    repository = open_repository(location, output, passphrase_file=passphrase_file, credential=credential)
     request = BackupRequest(
         [os.fsencode(path) for path in paths],
         backup_set,

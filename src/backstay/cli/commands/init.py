@@ -2,26 +2,24 @@
 
 import time
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
 
-from backstay.cli.options import Json, Location, PassphraseFile
+from backstay.cli import options
 from backstay.cli.output import Output
 
 
-def init(
-    repo: Location,
-    recovery_sheet: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Where to write the recovery key sheet [default: ./backstay-recovery-ID.txt].",
-        ),
-    ] = None,
-    passphrase_file: PassphraseFile = None,
-    as_json: Json = False,
-) -> int:
+@click.command("init")
+@options.location
+@click.option(
+    "--recovery-sheet",
+    type=options.FILE,
+    metavar="FILE",
+    help="Where to write the recovery key sheet  [default: ./backstay-recovery-ID.txt]",
+)
+@options.passphrase_file
+@options.as_json
+def command(location: str, recovery_sheet: Path | None, passphrase_file: Path | None, as_json: bool) -> int:
     """Make a repository in an empty or new folder, and write its recovery key sheet."""
     from backstay.cli.passphrase import choose_passphrase
     from backstay.cli.recovery_file import RecoveryFile
@@ -32,7 +30,7 @@ def init(
     output = Output(as_json=as_json)
     with RecoveryFile(recovery_sheet) as sheet:
         passphrase = choose_passphrase(passphrase_file, output)
-        storage = open_storage(repo, create=True)
+        storage = open_storage(location, create=True)
         sheet.refuse_inside(storage.location)
         repository, recovery_key = Repository.create(storage, passphrase)
         text = render_sheet(repository.id, storage.location, time.time(), recovery_key)

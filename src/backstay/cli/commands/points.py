@@ -1,27 +1,36 @@
 """`backstay repo points`: lists the restore points."""
 
+from pathlib import Path
 from typing import Any
 
-from backstay.cli.options import BackupSet, Credential, Json, Location, PassphraseFile
+import click
+
+from backstay.cli import options
 from backstay.cli.output import Output
 from backstay.repository.manifest import RestorePoint
 
 _GRADES = ("snapshot", "stable", "changed", "unreadable")
 
 
-def points(
-    repo: Location,
-    backup_set: BackupSet = None,
-    passphrase_file: PassphraseFile = None,
-    credential: Credential = None,
-    as_json: Json = False,
+@click.command("points")
+@options.location
+@options.backup_set
+@options.passphrase_file
+@options.credential
+@options.as_json
+def command(
+    location: str,
+    backup_set: str | None,
+    passphrase_file: Path | None,
+    credential: Path | None,
+    as_json: bool,
 ) -> int:
     """List the restore points, oldest first."""
     from backstay.cli.opening import open_repository
     from backstay.cli.text import counted, local_time, shown, size, table
 
     output = Output(as_json=as_json)
-    repository = open_repository(repo, output, passphrase_file=passphrase_file, credential=credential)
+    repository = open_repository(location, output, passphrase_file=passphrase_file, credential=credential)
     found = [
         point
         for point in repository.points()

@@ -1,0 +1,5 @@
+"""`backstay repo`: the commands that open a repository."""
+
+from backstay.cli.app import repo
+
+command = repo()
