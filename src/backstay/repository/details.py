@@ -7,9 +7,12 @@ import msgspec
 from backstay.repository.manifest import Manifest
 from backstay.repository.pack import PREFIX, BlobKind
 from backstay.repository.tree import PutBlob, ReadBlob
-from backstay.repository.wire import decode
+from backstay.repository.wire import Id, decode_record
 
-_PROBLEMS_A_BLOB = 5000
+VERSION = 1
+
+_BLOB_BYTES = 1 << 20
+"""A list of problems is split into blobs of about this many bytes."""
 
 
 class Problem(msgspec.Struct, array_like=True, frozen=True):
@@ -47,33 +50,52 @@ class Details(msgspec.Struct, array_like=True, frozen=True):
     paths: list[bytes]
     rules: str
     steps: list[StepRecord]
-    problems: list[bytes]
+    problems: list[Id]
 
 
+class _ProblemList(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    version: int
+    rows: list[Problem]
+
+
+_encoder = msgspec.msgpack.Encoder()
 _details = msgspec.msgpack.Decoder(Details)
-_problems = msgspec.msgpack.Decoder(list[Problem])
+_problems = msgspec.msgpack.Decoder(_ProblemList)
 
 
 def put_problems(problems: list[Problem], put: PutBlob) -> list[bytes]:
     """Store the list of problems, and return the ids of its blobs."""
-    return [
-        put(BlobKind.DETAILS, msgspec.msgpack.encode(problems[at : at + _PROBLEMS_A_BLOB]), b"")
-        for at in range(0, len(problems), _PROBLEMS_A_BLOB)
-    ]
+    ids: list[bytes] = []
+    rows: list[Problem] = []
+    size = 0
+    for problem in problems:
+        rows.append(problem)
+        size += len(problem.path) + len(problem.reason)
+        if size >= _BLOB_BYTES:
+            ids.append(_put_list(rows, put))
+            rows, size = [], 0
+    if rows:
+        ids.append(_put_list(rows, put))
+    return ids
+
+
+def _put_list(rows: list[Problem], put: PutBlob) -> bytes:
+    return put(BlobKind.DETAILS, _encoder.encode(_ProblemList(VERSION, rows)), b"")
 
 
 def put_details(details: Details, put: PutBlob) -> bytes:
     """Store the details, and return their id."""
     references = b"".join(blob[:PREFIX] for blob in details.problems)
-    return put(BlobKind.DETAILS, msgspec.msgpack.encode(details), references)
+    return put(BlobKind.DETAILS, _encoder.encode(details), references)
 
 
 def read_details(blob_id: bytes, read: ReadBlob) -> Details:
-    """The details of a restore point. Raises DamagedObject, KeyMissing."""
-    return decode(_details, read(blob_id), f"details {blob_id.hex()[:16]}")
+    """The details of a restore point. Raises DamagedObject, UnsupportedVersion, KeyMissing."""
+    return decode_record(_details, read(blob_id), f"details {blob_id.hex()[:16]}", VERSION)
 
 
 def read_problems(details: Details, read: ReadBlob) -> Iterator[Problem]:
-    """Every problem that the details list. Raises DamagedObject, KeyMissing."""
+    """Every problem that the details list. Raises DamagedObject, UnsupportedVersion, KeyMissing."""
     for blob_id in details.problems:
-        yield from decode(_problems, read(blob_id), f"problem list {blob_id.hex()[:16]}")
+        name = f"problem list {blob_id.hex()[:16]}"
+        yield from decode_record(_problems, read(blob_id), name, VERSION).rows

@@ -14,12 +14,13 @@ from backstay.domain.entry import Totals
 from backstay.domain.errors import DamagedObject, ObjectNotFound, UsageError
 from backstay.repository.encryption import seal, unseal
 from backstay.repository.layout import EXPIRIES, MANIFESTS, digest_of, object_name
-from backstay.repository.wire import decode
+from backstay.repository.wire import Count, Id, OptionalId, ShortId, decode_record
 from backstay.storage.interface import Storage
 
 KIND = b"BSMANIF1"
 EXPIRY_KIND = b"BSEXPIR1"
 LATEST = "latest"
+VERSION = 1
 
 
 class Manifest(msgspec.Struct, array_like=True, frozen=True):
@@ -44,22 +45,22 @@ class Manifest(msgspec.Struct, array_like=True, frozen=True):
     """
 
     version: int
-    repository: bytes
+    repository: ShortId
     file_server: str
     backup_set: str
-    sequence: int
-    previous: bytes
-    session: bytes
+    sequence: Count
+    previous: OptionalId
+    session: ShortId
     time_ns: int
     type: str
-    root: bytes
-    details: bytes
+    root: Id
+    details: OptionalId
     totals: Totals
-    grades: tuple[int, int, int, int]
-    problems: int
-    read_bytes: int
-    new_bytes: int
-    stored_bytes: int
+    grades: tuple[Count, Count, Count, Count]
+    problems: Count
+    read_bytes: Count
+    new_bytes: Count
+    stored_bytes: Count
     software: str
 
 
@@ -83,12 +84,12 @@ class RestorePoint(msgspec.Struct, frozen=True):
 class ExpiredPoint(msgspec.Struct, array_like=True, frozen=True):
     """A restore point that was taken out."""
 
-    id: bytes
-    previous: bytes
-    details: bytes
+    id: Id
+    previous: OptionalId
+    details: OptionalId
     file_server: str
     backup_set: str
-    sequence: int
+    sequence: Count
     time_ns: int
 
 
@@ -121,7 +122,7 @@ def decode_manifest(sealed: bytes, catalogue_key: bytes, name: str) -> RestorePo
     if digest != digest_of(name):
         raise DamagedObject(name, "its bytes are not what its name says")
     raw = unseal(catalogue_key, KIND, sealed, name)
-    return RestorePoint(digest, decode(_manifest, raw, name))
+    return RestorePoint(digest, decode_record(_manifest, raw, name, VERSION))
 
 
 def read_manifests(storage: Storage, catalogue_key: bytes) -> tuple[list[RestorePoint], list[DamagedObject]]:
@@ -146,10 +147,10 @@ def encode_expiry(expiry: Expiry, catalogue_key: bytes) -> tuple[bytes, bytes]:
 
 
 def read_expiries(storage: Storage, catalogue_key: bytes) -> Iterator[Expiry]:
-    """Every expiry record. Raises DamagedObject."""
+    """Every expiry record. Raises DamagedObject, UnsupportedVersion."""
     for info in storage.list(EXPIRIES):
         raw = unseal(catalogue_key, EXPIRY_KIND, storage.get(info.name), info.name)
-        yield decode(_expiry, raw, info.name)
+        yield decode_record(_expiry, raw, info.name, VERSION)
 
 
 def choose_point(

@@ -18,10 +18,10 @@ from typing import NamedTuple
 
 import msgspec
 
-from backstay.domain.errors import DamagedObject, UnsupportedVersion
-from backstay.repository.encryption import seal, unseal
-from backstay.repository.wire import decode
-from backstay.storage.interface import Storage
+from backstay.domain.errors import DamagedObject
+from backstay.repository.encryption import SEALED_KEY_BYTES, seal, unseal
+from backstay.repository.wire import ShortId, decode_record
+from backstay.storage.interface import Buffer, Storage
 
 HEAD = b"BSPACK01"
 FOOT = b"BSPKEND1"
@@ -30,6 +30,12 @@ TRAILER_KIND = b"BSTRAIL1"
 TRAILER_VERSION = 1
 PREFIX = 16
 """Length of the part of a blob id that the index and references carry."""
+
+MAX_BLOB_BYTES = 64 << 20
+"""No blob is longer."""
+
+MAX_FRAME_BYTES = 128 << 20
+"""No frame has more raw bytes: who reads one needs to set aside no more."""
 
 _TAIL_GUESS = 64 << 10
 
@@ -70,7 +76,7 @@ class BlobRecord(NamedTuple):
 
 class _Wire(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     version: int
-    session: bytes
+    session: ShortId
     keys: list[bytes]
     frames: list[FrameRecord]
     ids: bytes
@@ -167,22 +173,17 @@ class Trailer:
         return b"".join((sealed, len(sealed).to_bytes(8, "little"), FOOT))
 
 
-def decode_trailer(sealed: bytes, catalogue_key: bytes, name: str, trailer_offset: int) -> Trailer:
+def decode_trailer(sealed: Buffer, catalogue_key: bytes, name: str, trailer_offset: int) -> Trailer:
     """The trailer from its sealed bytes, every number in it checked.
 
     Args:
-        trailer_offset: where the trailer begins in the pack; no frame may reach beyond.
+        trailer_offset: where the trailer begins in the pack, and its last frame ends.
 
     Raises:
         DamagedObject, UnsupportedVersion.
     """
     raw = unseal(catalogue_key, TRAILER_KIND, sealed, name)
-    wire = decode(_wire, raw, name)
-    if wire.version != TRAILER_VERSION:
-        raise UnsupportedVersion(
-            f"{name} has a trailer of version {wire.version}",
-            hint="use a newer Backstay to open this repository",
-        )
+    wire = decode_record(_wire, raw, name, TRAILER_VERSION)
     count = len(wire.kinds)
     columns = (wire.frame_numbers, wire.offsets, wire.lengths)
     if len(wire.ids) != 32 * count or any(len(column) != 4 * count for column in columns):
@@ -203,16 +204,21 @@ def decode_trailer(sealed: bytes, catalogue_key: bytes, name: str, trailer_offse
 
 
 def _check(trailer: Trailer, name: str, trailer_offset: int) -> None:
+    if any(len(key) != SEALED_KEY_BYTES for key in trailer.keys):
+        raise DamagedObject(name, "its trailer holds a data key of impossible size")
+    end = len(HEAD)
     for frame in trailer.frames:
         if not (
-            len(HEAD) <= frame.offset
+            frame.offset == end
             and frame.length > 0
-            and frame.offset + frame.length <= trailer_offset
             and 0 <= frame.key < len(trailer.keys)
-            and 0 <= frame.raw_length < 1 << 31
-            and 0 <= frame.number < 1 << 96
+            and 0 <= frame.raw_length <= MAX_FRAME_BYTES
+            and 0 <= frame.number < 1 << 64
         ):
             raise DamagedObject(name, "its trailer describes an impossible frame")
+        end += frame.length
+    if end != trailer_offset:
+        raise DamagedObject(name, "the frames of its trailer do not fill it")
     if any(kind > max(BlobKind) for kind in trailer.kinds):
         raise DamagedObject(name, "its trailer lists a blob of unknown kind")
     if len(trailer.references) != sum(kind != BlobKind.DATA for kind in trailer.kinds):
@@ -234,14 +240,36 @@ def read_trailer(storage: Storage, name: str, catalogue_key: bytes, size: int | 
         size = storage.size(name)
     guess = min(size, _TAIL_GUESS)
     tail = storage.get(name, size - guess, guess)
-    if len(tail) != guess or size < len(HEAD) + FOOTER_LENGTH or tail[-8:] != FOOT:
+    if len(tail) != guess:
+        raise DamagedObject(name, "it is cut short")
+    start, length = _trailer_place(tail, size, name)
+    if length + FOOTER_LENGTH <= guess:
+        return trailer_of(tail, catalogue_key, name, size)
+    return decode_trailer(storage.get(name, start, length), catalogue_key, name, start)
+
+
+def trailer_of(tail: Buffer, catalogue_key: bytes, name: str, size: int | None = None) -> Trailer:
+    """The trailer of a pack whose last bytes, or all of them, are given.
+
+    Args:
+        size: of the whole pack, where `tail` is only its end.
+
+    Raises:
+        DamagedObject, UnsupportedVersion.
+    """
+    start, length = _trailer_place(tail, len(tail) if size is None else size, name)
+    end = len(tail) - FOOTER_LENGTH
+    if length > end:
+        raise DamagedObject(name, "its footer names an impossible trailer")
+    return decode_trailer(memoryview(tail)[end - length : end], catalogue_key, name, start)
+
+
+def _trailer_place(tail: Buffer, size: int, name: str) -> tuple[int, int]:
+    """Offset and length of the trailer, from the last bytes of the pack."""
+    if size < len(HEAD) + FOOTER_LENGTH or bytes(tail[-8:]) != FOOT:
         raise DamagedObject(name, "it does not end as a pack ends")
     length = int.from_bytes(tail[-16:-8], "little")
     start = size - FOOTER_LENGTH - length
     if start < len(HEAD):
         raise DamagedObject(name, "its footer names an impossible trailer")
-    if length + FOOTER_LENGTH <= guess:
-        sealed = tail[guess - FOOTER_LENGTH - length : guess - FOOTER_LENGTH]
-    else:
-        sealed = storage.get(name, start, length)
-    return decode_trailer(sealed, catalogue_key, name, start)
+    return start, length

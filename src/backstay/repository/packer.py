@@ -13,11 +13,12 @@ from dataclasses import dataclass
 
 from blake3 import blake3
 
+from backstay.domain.errors import RepositoryError
 from backstay.repository.compression import compress
 from backstay.repository.encryption import FrameKey
 from backstay.repository.index import Index, RunBuilder
 from backstay.repository.layout import pack_name
-from backstay.repository.pack import HEAD, PREFIX, BlobKind, FrameRecord, Trailer
+from backstay.repository.pack import HEAD, MAX_BLOB_BYTES, PREFIX, BlobKind, FrameRecord, Trailer
 from backstay.storage.interface import Buffer, Storage
 
 FRAME_SIZE = 1 << 20
@@ -115,6 +116,7 @@ class Packer:
 
         Raises:
             StorageError: an earlier pack could not be stored.
+            RepositoryError: the blob is longer than MAX_BLOB_BYTES.
         """
         blob_id = self.blob_id(data)
         self.figures.blobs += 1
@@ -128,8 +130,13 @@ class Packer:
         return blob_id[:PREFIX] in self._pending or blob_id in self._index
 
     def _append(self, blob_id: bytes, kind: BlobKind, data: Buffer, references: bytes) -> None:
-        self._pending.add(blob_id[:PREFIX])
         length = len(data)
+        if length > MAX_BLOB_BYTES:
+            raise RepositoryError(
+                f"a piece of {length} bytes is longer than a repository takes",
+                hint="look for a file with very many or very long extended attributes",
+            )
+        self._pending.add(blob_id[:PREFIX])
         self.figures.new_blobs += 1
         self.figures.new_bytes += length
         stream = self._content if kind == BlobKind.DATA else self._metadata

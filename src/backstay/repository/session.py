@@ -15,13 +15,14 @@ from typing import NamedTuple
 
 import msgspec
 
-from backstay.domain.errors import ObjectExists, ObjectNotFound
+from backstay.domain.errors import DamagedObject, ObjectExists, ObjectNotFound
 from backstay.repository.encryption import seal, unseal
 from backstay.repository.layout import SESSIONS
-from backstay.repository.wire import decode
+from backstay.repository.wire import ShortId, decode_record
 from backstay.storage.interface import Storage
 
 KIND = b"BSSESSN1"
+VERSION = 1
 
 COMMITTED = b"committed"
 ABANDONED = b"abandoned"
@@ -38,7 +39,7 @@ class SessionInfo(msgspec.Struct, array_like=True, frozen=True):
     """Who writes: kind is "backup" or "prune"."""
 
     version: int
-    id: bytes
+    id: ShortId
     kind: str
     file_server: str
     backup_set: str
@@ -68,7 +69,7 @@ class SessionMarker:
         self._storage = storage
         self._folder = f"{SESSIONS}{self.id.hex()}/"
         self._renewals = 0
-        info = SessionInfo(1, self.id, kind, socket.gethostname(), backup_set, os.getpid(), now_ns)
+        info = SessionInfo(VERSION, self.id, kind, socket.gethostname(), backup_set, os.getpid(), now_ns)
         storage.put(f"{self._folder}begin", [seal(catalogue_key, KIND, msgspec.msgpack.encode(info))])
         storage.sync()
 
@@ -78,8 +79,13 @@ class SessionMarker:
         self._storage.put(f"{self._folder}renewed-{self._renewals}", [b"renewed"])
 
     def end(self, how: bytes) -> bool:
-        """Put the end marker; False if the session was ended by another before."""
-        return end_session(self._storage, self.id, how)
+        """Put the end marker; False if the session was ended by another before.
+
+        That it was, and that all its markers have been forgotten since, shows in `begin`,
+        which goes before `end` does.
+        """
+        ended = end_session(self._storage, self.id, how)
+        return ended and self._storage.exists(f"{self._folder}begin")
 
 
 def end_session(storage: Storage, session: bytes, how: bytes) -> bool:
@@ -114,13 +120,20 @@ def list_sessions(storage: Storage) -> dict[bytes, SessionState]:
 
 
 def read_session(storage: Storage, session: bytes, catalogue_key: bytes) -> SessionInfo | None:
-    """Who began a session, or None where its begin marker is gone. Raises DamagedObject."""
+    """Who began a session, or None where its begin marker is gone.
+
+    Raises:
+        DamagedObject, UnsupportedVersion.
+    """
     name = f"{SESSIONS}{session.hex()}/begin"
     try:
         sealed = storage.get(name)
     except ObjectNotFound:
         return None
-    return decode(_session_info, unseal(catalogue_key, KIND, sealed, name), name)
+    info = decode_record(_session_info, unseal(catalogue_key, KIND, sealed, name), name, VERSION)
+    if info.id != session:
+        raise DamagedObject(name, "it belongs to another session")
+    return info
 
 
 def forget_session(storage: Storage, session: bytes) -> None:

@@ -9,13 +9,14 @@ from typing import NamedTuple
 import msgspec
 from blake3 import blake3
 
-from backstay.domain.errors import ObjectNotFound
+from backstay.domain.errors import DamagedObject, ObjectNotFound
 from backstay.repository.encryption import seal, unseal
-from backstay.repository.layout import TOMBSTONES, object_name
-from backstay.repository.wire import decode
+from backstay.repository.layout import TOMBSTONES, digest_of, object_name
+from backstay.repository.wire import Id, decode_record
 from backstay.storage.interface import Storage
 
 KIND = b"BSTOMBS1"
+VERSION = 1
 UNUSED = "unused"
 DAMAGED = "damaged"
 
@@ -25,7 +26,7 @@ class Tombstone(msgspec.Struct, array_like=True, frozen=True):
 
     version: int
     reason: str
-    packs: list[bytes]
+    packs: list[Id]
     time_ns: int
 
 
@@ -50,13 +51,16 @@ def put_tombstone(storage: Storage, catalogue_key: bytes, tombstone: Tombstone) 
 
 
 def read_tombstones(storage: Storage, catalogue_key: bytes) -> list[StoredTombstone]:
-    """All tombstones. Raises DamagedObject."""
+    """All tombstones. Raises DamagedObject, UnsupportedVersion."""
     found: list[StoredTombstone] = []
     for info in storage.list(TOMBSTONES):
         try:
             sealed = storage.get(info.name)
         except ObjectNotFound:
             continue
+        if blake3(sealed).digest() != digest_of(info.name):
+            raise DamagedObject(info.name, "its bytes are not what its name says")
         raw = unseal(catalogue_key, KIND, sealed, info.name)
-        found.append(StoredTombstone(info.name, info.modified, decode(_tombstone, raw, info.name)))
+        tombstone = decode_record(_tombstone, raw, info.name, VERSION)
+        found.append(StoredTombstone(info.name, info.modified, tombstone))
     return found

@@ -20,7 +20,9 @@ Id = Annotated[bytes, Meta(min_length=32, max_length=32)]
 OptionalId = Annotated[bytes, Meta(max_length=32)]
 """An id, or empty where there is none."""
 
-SessionId = Annotated[bytes, Meta(min_length=16, max_length=16)]
+ShortId = Annotated[bytes, Meta(min_length=16, max_length=16)]
+"""The id of a repository or a writing session."""
+
 Count = Annotated[int, Meta(ge=0)]
 
 _FIXED_ARRAY = 0x90
