@@ -33,7 +33,7 @@ class BlobReader:
         self._storage = storage
         self._index = index
         self._opener = opener
-        self._blob_id = blob_id
+        self.blob_id = blob_id
         self._catalogue_key = catalogue_key
         self._lock = Lock()
         self._trailers: OrderedDict[bytes, Trailer] = OrderedDict()
@@ -52,7 +52,7 @@ class BlobReader:
             try:
                 raw = self.frame(location.pack, location.frame)
                 content = raw[location.offset : location.offset + location.length]
-                if self._blob_id(content) == blob_id:
+                if self.blob_id(content) == blob_id:
                     return content
                 failure = DamagedObject(pack_name(location.pack), "a blob in it is not what its id says")
             except DamagedObject as error:

@@ -157,6 +157,10 @@ class Run:
         self._pack_count = packs
         self._reach = 4 * int(entries**0.5) + 8
 
+    def columns(self) -> list[memoryview]:
+        """The six columns: prefix numbers (two), pack, frame, offset, length."""
+        return [self._high, self._low, *self._columns]
+
     def packs(self) -> Iterator[PackRecord]:
         """Each pack that the run names, in the order of their numbers."""
         for at in range(0, PACK_LENGTH * self._pack_count, PACK_LENGTH):
@@ -197,11 +201,18 @@ class Index:
         runs: mapped runs, largest first.
         condemned: digests of packs whose blobs must not be relied upon any more
             (tombstoned); look-ups for reading still find them, `__contains__` does not.
+        sources: digests of the run objects in the repository that `runs` stand for.
     """
 
-    def __init__(self, runs: list[Run], condemned: frozenset[bytes] = frozenset()) -> None:
+    def __init__(
+        self,
+        runs: list[Run],
+        condemned: frozenset[bytes] = frozenset(),
+        sources: frozenset[bytes] = frozenset(),
+    ) -> None:
         self.runs = runs
         self.condemned = condemned
+        self.sources = sources
         self.recent: list[RunBuilder] = []
 
     def __contains__(self, blob_id: bytes) -> bool:
@@ -239,6 +250,8 @@ class Index:
     def packs(self) -> dict[bytes, PackRecord]:
         """Every pack that the index names, by digest."""
         known: dict[bytes, PackRecord] = {}
-        for run in (*self.runs, *self.recent):
-            known.update((pack.digest, pack) for pack in (run.packs() if isinstance(run, Run) else run.packs))
+        for run in self.runs:
+            known.update((pack.digest, pack) for pack in run.packs())
+        for builder in self.recent:
+            known.update((pack.digest, pack) for pack in builder.packs)
         return known

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from blake3 import blake3
 
-from backstay.domain.errors import DamagedObject, StorageError
+from backstay.domain.errors import DamagedObject, ObjectNotFound, StorageError
 from backstay.repository.encryption import unseal
-from backstay.repository.index import MAGIC, Run
+from backstay.repository.index import MAGIC, Index, Run
 from backstay.repository.layout import INDEX, digest_of, object_name
 from backstay.storage.interface import Storage
 
@@ -29,12 +29,24 @@ class IndexCache:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
-    def open(self, storage: Storage, catalogue_key: bytes) -> tuple[list[Run], list[DamagedObject]]:
-        """Map all runs of the repository, largest first, and name those that are damaged.
+    def open(
+        self, storage: Storage, catalogue_key: bytes, condemned: frozenset[bytes]
+    ) -> tuple[Index, list[DamagedObject]]:
+        """Map all runs of the repository, and name those that are damaged.
 
         Raises:
             StorageError: the storage cannot be read.
         """
+        while True:
+            try:
+                return self._open(storage, catalogue_key, condemned)
+            except (ObjectNotFound, FileNotFoundError):
+                # Another process has put merged runs in the place of some, in the repository or here.
+                continue
+
+    def _open(
+        self, storage: Storage, catalogue_key: bytes, condemned: frozenset[bytes]
+    ) -> tuple[Index, list[DamagedObject]]:
         wanted = {digest for info in storage.list(INDEX) if (digest := digest_of(info.name))}
         runs: dict[Path, frozenset[bytes]] = {}
         for path, sources in sorted(self._merges(), key=lambda merge: len(merge[1]), reverse=True):
@@ -57,11 +69,13 @@ class IndexCache:
                 opened.append((Run(path), sources))
             except DamagedObject:
                 self._forget(path)
-                return self.open(storage, catalogue_key)
+                return self._open(storage, catalogue_key, condemned)
         if len(opened) > MOST_RUNS:
             opened = self._merge_small(opened)
         self._drop_unused({run.path for run, _ in opened})
-        return sorted((run for run, _ in opened), key=lambda run: -run.entries), damaged
+        opened.sort(key=lambda item: -item[0].entries)
+        sources = frozenset().union(*(names for _, names in opened))
+        return Index([run for run, _ in opened], condemned, sources), damaged
 
     def add(self, digest: bytes, encoded: bytes) -> Run:
         """Keep a run that this process has just written, and map it."""

@@ -101,9 +101,9 @@ class Repository:
         """The index as the storage has it now, tombstones considered."""
         tombstones = read_tombstones(self.storage, self.secrets.catalogue_key)
         condemned = frozenset(pack for stored in tombstones for pack in stored.tombstone.packs)
-        runs, damaged = self._index_cache().open(self.storage, self.secrets.catalogue_key)
+        index, damaged = self._index_cache().open(self.storage, self.secrets.catalogue_key, condemned)
         self.damaged += damaged
-        return Index(runs, condemned)
+        return index
 
     def _index_cache(self) -> IndexCache:
         return IndexCache(self._cache_folder / "index")

@@ -3,13 +3,12 @@
 import time
 from collections.abc import Callable
 
-from blake3 import blake3
-
 from backstay.domain.errors import DamagedObject, ObjectNotFound, RepositoryError
-from backstay.repository.encryption import FrameKey, seal
-from backstay.repository.index import MAGIC, RUN_ENTRIES, Index
+from backstay.repository.encryption import FrameKey
+from backstay.repository.index import RUN_ENTRIES, Index
 from backstay.repository.index_cache import IndexCache
-from backstay.repository.layout import INDEX, MANIFESTS, PACKS, digest_of, object_name
+from backstay.repository.index_store import put_run
+from backstay.repository.layout import MANIFESTS, PACKS, digest_of, object_name
 from backstay.repository.manifest import Manifest, RestorePoint, encode_manifest
 from backstay.repository.pack import BlobKind, read_trailer
 from backstay.repository.packer import BlobId, Packer
@@ -137,9 +136,7 @@ class WritingSession:
         self._storage.sync()
         builder = self.packer.take_builder()
         encoded = builder.encode()
-        sealed = seal(self._catalogue_key, MAGIC, encoded)
-        digest = blake3(sealed).digest()
-        self._storage.put(object_name(INDEX, digest), [sealed])
+        digest = put_run(self._storage, self._catalogue_key, encoded)
         self.index.runs.append(self._cache.add(digest, encoded))
         self.index.recent.remove(builder)
 
@@ -157,6 +154,8 @@ class WritingSession:
         self._storage.put(name, [sealed])
         self._storage.sync()
         if not self.marker.end(COMMITTED):
+            self._storage.delete(name)
+            self._storage.sync()
             raise RepositoryError(
                 "this backup was silent for so long that its session was given up, "
                 "and what it refers to may have been collected",
