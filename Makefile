@@ -1,16 +1,28 @@
+# make demo          back up and restore a real tree here, and see how fast it is (SRC=/path for your own)
+# make test          everything that is tested
+# make lint          style, types, layers
+# make bench         this machine's own limits
+# make clean         remove the virtual environment, the demo and all caches
+
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+SRC ?=
 
-.PHONY: setup lint test
+.PHONY: setup demo test lint bench clean
 
 setup: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q --upgrade pip
-	$(BIN)/python -m pip install -q -e '.[dev]'
-	touch $@
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "Backstay needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3 $(MAKECMDGOALS)"; exit 1; }
+	@echo "setting up $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+test: setup
+	$(BIN)/python -m pytest -n 2
 
 lint: setup
 	$(BIN)/ruff check .
@@ -18,5 +30,9 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: setup
-	$(BIN)/python -m pytest -n 2
+bench: setup
+	$(BIN)/backstay bench
+
+clean:
+	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -31,10 +31,14 @@ _REPO = {
     "init": "init",
     "backup": "backup",
     "points": "points",
+    "credential": "credential",
+    "keys": "keys",
 }
 
 _TOP = {
     "repo": "repo",
+    "explain": "explain",
+    "bench": "bench",
 }
 
 

@@ -17,8 +17,12 @@ DONE, FAILED, WRONG_USAGE, WARNINGS = 0, 1, 2, 3
 
 def run() -> NoReturn:
     """The entry point of the executable."""
-    _prepare()
-    code = main(sys.argv[1:])
+    try:
+        _prepare()
+        code = main(sys.argv[1:])
+    except KeyboardInterrupt:
+        print("backstay: cancelled", file=sys.stderr)
+        code = FAILED
     try:
         sys.stdout.flush()
     except BrokenPipeError:
