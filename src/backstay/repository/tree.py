@@ -202,7 +202,8 @@ class ChunkList:
             self._levels.append([])
         page = self._levels[level]
         page.append(chunk)
-        if len(page) >= MOST_ENTRIES or (len(page) > 1 and ends_segment(chunk.blob or b"")):
+        ends = chunk.blob is not None and len(page) > 1 and ends_segment(chunk.blob)
+        if ends or len(page) >= MOST_ENTRIES:
             self._levels[level] = []
             self._add(put_chunk_page(page, self._put), level + 1)
 

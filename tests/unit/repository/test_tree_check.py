@@ -8,6 +8,7 @@ from backstay.domain.errors import DamagedObject, UnsupportedVersion
 from backstay.repository.pack import BlobKind
 from backstay.repository.tree import (
     PAGE_BYTES,
+    ChunkList,
     decode_chunks,
     decode_page,
     encode_entries,
@@ -149,6 +150,19 @@ def test_a_chunk_list_covers_what_it_is_listed_for() -> None:
     above = put_chunk_page([page], blobs.put)
     with pytest.raises(DamagedObject):
         list(iterate_chunks([above._replace(depth=1)], blobs.read))
+
+
+def test_holes_do_not_end_pages_of_chunks() -> None:
+    """A sparse file of a thousand extents needs a few pages, not one an extent."""
+    blobs = Blobs()
+    chunks = ChunkList(blobs.put)
+    rows = [
+        Chunk(5, number.to_bytes(32, "little")) if number % 2 else Chunk(7, None) for number in range(2000)
+    ]
+    for row in rows:
+        chunks.add(row)
+    assert list(iterate_chunks(chunks.finish(), blobs.read)) == rows
+    assert len(blobs.content) < 20
 
 
 def test_a_page_of_huge_attributes_is_split() -> None:
