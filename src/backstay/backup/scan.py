@@ -8,7 +8,7 @@ stands, and none of its entries is looked at again.
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import msgspec
@@ -90,6 +90,7 @@ class Scan:
         trusted: whether pages in `state` are known to be in the repository with all below them.
         is_stored: whether a blob is in the repository; asked entry by entry where not trusted.
         cross_mounts: whether to enter directories on which another filesystem is mounted.
+        hidden: paths that are no part of any set.
     """
 
     def __init__(
@@ -103,6 +104,7 @@ class Scan:
         cross_mounts: bool,
         progress: Progress,
         now_ns: int,
+        hidden: Iterable[bytes] = (),
     ) -> None:
         self._roots = roots
         self._rule = rule
@@ -112,6 +114,10 @@ class Scan:
         self._cross_mounts = cross_mounts
         self._progress = progress
         self._now_ns = now_ns
+        self._hidden: dict[bytes, set[bytes]] = {}
+        for path in hidden:
+            folder, _, name = path.rpartition(b"/")
+            self._hidden.setdefault(folder, set()).add(name)
         self._spool = Spool()
         self._found = Found()
         self._problems: list[Problem] = []
@@ -275,6 +281,8 @@ class Scan:
         return self._included(fd, path, run)
 
     def _included(self, fd: int, path: bytes, listed: list[Listed]) -> list[Listed]:
+        if (hidden := self._hidden.get(path)) is not None:
+            listed = [entry for entry in listed if entry[0] not in hidden]
         matcher = self._rule.matcher_for(path, self._now_ns)
         if matcher is None:
             return listed

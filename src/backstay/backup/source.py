@@ -16,11 +16,17 @@ class SourceRoot:
         path: the original path without its leading slash; empty for the whole file system.
         actual: where to read it: below a recovery point, or the same place live.
         grade: of files that do not change while they are read.
+        parts: folders below on other volumes, by original path, deepest first, and the grade there.
     """
 
     path: bytes
     actual: bytes
     grade: Grade = Grade.STABLE
+    parts: tuple[tuple[bytes, Grade], ...] = ()
+
+    def grade_at(self, path: bytes) -> Grade:
+        """The grade of files in the folder of this original path, which is the root or below it."""
+        return next((grade for part, grade in self.parts if _is_below(path, part)), self.grade)
 
 
 @dataclass

@@ -3,7 +3,7 @@
 import os
 import stat
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from backstay.backup.file_content import Content, ContentReader, OtherKind
@@ -45,6 +45,7 @@ class Transmit:
         racy_from_ns: a file modified at this time or later may have changed again
             unnoticed; it is read again next time.
         tick: called once a folder: renews leases, makes checkpoints.
+        devices: st_dev of recovery points → of the live volumes, which ties hard links in every backup.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Transmit:
         racy_from_ns: int,
         progress: Progress,
         tick: Callable[[], None],
+        devices: Mapping[int, int] | None = None,
     ) -> None:
         self._roots = roots
         self._put = put
@@ -70,6 +72,8 @@ class Transmit:
         self._links: OrderedDict[tuple[int, int], Content] = OrderedDict()
         self._chain: DirectoryChain | None = None
         self._chain_root = -1
+        self._grade = Grade.STABLE
+        self._devices = devices or {}
         self.done = Transmitted()
 
     def run(self, scan: ScanResult) -> Unchanged:
@@ -109,6 +113,7 @@ class Transmit:
         if segment.reused is not None:
             page, totals = segment.reused
             return PageRow(segment.first, page, totals)
+        self._grade = self._roots[segment.root].grade_at(segment.path) if segment.root >= 0 else Grade.STABLE
         try:
             dir_fd = self._open(segment) if segment.items else -1
         except OSError as error:
@@ -171,8 +176,9 @@ class Transmit:
 
     def _root_entry(self, item: Item, path: bytes, kind: int) -> Entry:
         """A source root that is no folder."""
-        actual = next(root.actual for root in self._roots if root.path == path)
-        dir_fd = os.open(parent_of(actual), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        source = next(root for root in self._roots if root.path == path)
+        self._grade = source.grade
+        dir_fd = os.open(parent_of(source.actual), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             return (
                 self._file(item, path, dir_fd) if kind == stat.S_IFREG else self._special(item, path, dir_fd)
@@ -196,7 +202,7 @@ class Transmit:
         done.bytes += seen.size
         done.read_bytes += content.read_bytes
         self._progress.transmitting(done.files, done.bytes, path)
-        grade = self._roots_grade
+        grade = self._grade
         if content.changed:
             grade = Grade.CHANGED
             self._problem(path, "changed while it was read", grade)
@@ -218,7 +224,7 @@ class Transmit:
             content.inline,
             content.chunks,
             None,
-            st.st_dev if st.st_nlink > 1 else 0,
+            self._device_of(st),
             extras.xattrs,
             extras.flags,
             0,
@@ -251,10 +257,8 @@ class Transmit:
         target = os.readlink(name, dir_fd=dir_fd) if stat.S_ISLNK(st.st_mode) else None
         extras = self._extras.of_named(dir_fd, name, st)
         if extras.problem:
-            self._problem(path, extras.problem, self._roots_grade)
-        return self._plain_entry(
-            stat_of(name, st), extras, inline=target, device=st.st_dev if st.st_nlink > 1 else 0
-        )
+            self._problem(path, extras.problem, self._grade)
+        return self._plain_entry(stat_of(name, st), extras, inline=target, device=self._device_of(st))
 
     def _directory(
         self, segment: Segment, item: Item, path: bytes, dir_fd: int, results: dict[bytes, Unchanged]
@@ -277,9 +281,9 @@ class Transmit:
                     os.close(fd)
             except OSError as error:
                 # Its content has been dealt with; only what cannot be seen in a listing is missing.
-                self._problem(path, f"attributes could not be read: {reason_of(error)}", self._roots_grade)
+                self._problem(path, f"attributes could not be read: {reason_of(error)}", self._grade)
         if extras.problem:
-            self._problem(path, extras.problem, self._roots_grade)
+            self._problem(path, extras.problem, self._grade)
         return self._plain_entry(seen, extras, page=below[0], totals=below[1])
 
     def _put_empty(self) -> bytes:
@@ -306,7 +310,7 @@ class Transmit:
             seen.ctime_ns,
             seen.inode,
             seen.nlink,
-            int(self._roots_grade),
+            int(self._grade),
             inline,
             None,
             page,
@@ -338,9 +342,8 @@ class Transmit:
         if kind == stat.S_IFREG:
             self.done.grades[int(grade)] = self.done.grades.get(int(grade), 0) + 1
 
-    @property
-    def _roots_grade(self) -> Grade:
-        return self._roots[self._chain_root].grade if self._chain_root >= 0 else Grade.STABLE
+    def _device_of(self, st: os.stat_result) -> int:
+        return self._devices.get(st.st_dev, st.st_dev) if st.st_nlink > 1 else 0
 
     def _open(self, segment: Segment) -> int:
         """The segment's folder, open; it belongs to the chain."""

@@ -161,7 +161,9 @@ class _Backup:
         scan: ScanResult | None = None
         try:
             with self._steps.step(RECOVERY_POINT) as (figures, messages):
-                frozen = freeze(roots, allow_live=self._request.allow_live)
+                frozen = freeze(
+                    roots, allow_live=self._request.allow_live, cross_mounts=self._request.cross_mounts
+                )
                 messages += frozen.messages
                 scan = self._scan(frozen, decided)
                 figures |= {"files": scan.found.files, "folders": scan.found.folders}
@@ -199,7 +201,6 @@ class _Backup:
             return decided
 
     def _scan(self, frozen: FrozenSource, decided: BackupType) -> ScanResult:
-        now_ns = time.time_ns()
         for root in frozen.roots:
             # A page of a mapped file that is dirty already changes without a new mtime until it is
             # written back; from here on every change is seen in the times.
@@ -212,7 +213,8 @@ class _Backup:
             is_stored=self._session.packer.has,
             cross_mounts=self._request.cross_mounts,
             progress=self._progress,
-            now_ns=now_ns,
+            now_ns=frozen.asked_ns,
+            hidden=frozen.hidden,
         ).run()
 
     def _transmit(
@@ -226,6 +228,7 @@ class _Backup:
             racy_from_ns=scan.started_ns - _GRANULARITY_NS,
             progress=self._progress,
             tick=self._tick,
+            devices=frozen.devices,
         )
         started = time.monotonic()
         root, totals = transmit.run(scan)
