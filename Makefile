@@ -21,6 +21,9 @@ $(VENV)/.installed: pyproject.toml
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
 	@touch $@
 
+demo: setup
+	@$(BIN)/backstay demo $(if $(SRC),--source '$(SRC)')
+
 test: setup
 	$(BIN)/python -m pytest -n 2
 

@@ -31,6 +31,10 @@ _REPO = {
     "init": "init",
     "backup": "backup",
     "points": "points",
+    "restore": "restore",
+    "verify": "verify",
+    "prune": "prune",
+    "rebuild": "rebuild",
     "credential": "credential",
     "keys": "keys",
 }
@@ -39,6 +43,7 @@ _TOP = {
     "repo": "repo",
     "explain": "explain",
     "bench": "bench",
+    "demo": "demo",
 }
 
 

@@ -82,7 +82,7 @@ class Display(Protocol):
 
 
 class Watcher:
-    """Listens to a job (it is a `backup.progress.Progress`) and keeps a display up to date."""
+    """Listens to a job, as the Progress of a backup or of a restore, and keeps a display up to date."""
 
     def __init__(self, display: Display) -> None:
         self._display = display
@@ -93,6 +93,7 @@ class Watcher:
         self._files = self._size = 0
         self._path = b""
         self._expected = (0, 0)
+        self._phase_ns = 0
         self._thread = threading.Thread(target=self._look, name="progress", daemon=True)
         self._thread.start()
         self.cancelled = False
@@ -109,8 +110,9 @@ class Watcher:
         """As Progress.step_ended."""
         with self._lock:
             self._step = ""
-            if "changed_files" in step.figures:
-                self._expected = int(step.figures["changed_files"]), int(step.figures["changed_bytes"])
+            # An estimate speaks of the step that follows.
+            announced = step.figures.get("changed_files", 0), step.figures.get("changed_bytes", 0)
+            self._expected = int(announced[0]), int(announced[1])
             self._display.step_ended(step)
 
     def scanning(self, files: int, size: int, path: bytes) -> None:
@@ -120,11 +122,25 @@ class Watcher:
             self._check()
 
     transmitting = scanning
+    advanced = scanning
 
     def message(self, text: str) -> None:
         """As Progress.message."""
         with self._lock:
             self._display.message(text)
+
+    def phase_started(self, name: str, files: int, size: int) -> None:
+        """As restore.progress.Progress.phase_started."""
+        self._expected = files, size
+        self._phase_ns = time.time_ns()
+        self.step_started(name)
+
+    def phase_ended(self, name: str, seconds: float) -> None:
+        """As restore.progress.Progress.phase_ended."""
+        known = self._expected[1] > 0
+        figures: dict[str, int | float] = {"files": self._files, "bytes": self._size} if known else {}
+        ended = self._phase_ns + int(seconds * 1e9)
+        self.step_ended(StepRecord(name, "done", self._phase_ns, ended, figures, []))
 
     def close(self) -> None:
         """Stop looking, and let the display end."""
@@ -140,10 +156,9 @@ class Watcher:
         while not self._ended.wait(self._display.period):
             with self._lock:
                 if self._step:
-                    expected = self._expected if self._step == "transmit" else (0, 0)
                     elapsed = time.monotonic() - self._started
                     self._display.moment(
-                        Moment(self._step, elapsed, self._files, self._size, self._path, *expected)
+                        Moment(self._step, elapsed, self._files, self._size, self._path, *self._expected)
                     )
 
 
@@ -203,7 +218,7 @@ class PlainDisplay:
         left = f", about {seconds(int(moment.seconds_left * 1e9))} left" if moment.seconds_left else ""
         self._output.line(
             f"  {moment.step}: {counted(moment.files, 'file')}, {size(moment.size)}, "
-            f"{size(moment.bytes_per_second)}/s{left}: {shown(moment.path)}"
+            f"{size(moment.bytes_per_second)}/s{left}: {shown(moment.path)}".removesuffix(": ")
         )
 
     def message(self, text: str) -> None:
@@ -265,14 +280,28 @@ def step_lines(step: StepRecord) -> list[str]:
     return [head, *(f"            {shown(message)}" for message in step.messages)]
 
 
+_WORDS = {
+    "bytes": "{}",
+    "changed_files": "to read {}",
+    "changed_bytes": "{}",
+    "new_bytes": "{} new",
+    "stored_bytes": "{} stored",
+    "seconds": "about {}",
+}
+
+
 def figures_text(step: StepRecord) -> str:
     """A step's figures in words."""
     parts = []
     for name, value in step.figures.items():
         if name == "seconds":
-            parts.append(f"about {seconds(int(value * 1e9))}")
+            amount = seconds(int(value * 1e9))
         elif name.endswith("bytes"):
-            parts.append(f"{name.removesuffix('bytes').replace('_', ' ').strip()} {size(value)}".strip())
-        elif value or name == "files":
-            parts.append(f"{value:,} {name.replace('_', ' ')}")
+            amount = size(value)
+        elif value or name.endswith("files"):
+            noun = "file" if name.endswith("files") else name.replace("_", " ").removesuffix("s")
+            amount = counted(int(value), noun)
+        else:
+            continue
+        parts.append(_WORDS.get(name, "{}").format(amount))
     return ", ".join(parts)
