@@ -141,7 +141,15 @@ class TreeWriter:
         """Set the inode flags of the open file, after `publish`."""
         return self._metadata.seal(fd, entry)
 
-    def write_small(self, dir_fd: int, name: bytes, entry: Entry, data: bytes, *, replace: bool) -> list[str]:
+    def write_small(
+        self,
+        dir_fd: int,
+        name: bytes,
+        entry: Entry,
+        data: bytes | bytearray | memoryview,
+        *,
+        replace: bool,
+    ) -> list[str]:
         """Restore the whole regular file `name` at once.
 
         Args:

@@ -76,7 +76,8 @@ def _check_run(
     path = b""
     wrong: list[tuple[bytes, str]] = []
     places = Places(plan.folders)
-    folder, dir_fd, place = -1, -1, ()
+    folder, dir_fd = -1, -1
+    place: tuple[bytes, ...] = ()
     with DirectoryChain(top) as chain:
         for _, record in spool.between(start, stop):
             if outcome.is_lost(record.folder, record.name) or not plan.folders.is_usable(record.folder):

@@ -1,5 +1,6 @@
 """How a restore went."""
 
+import builtins
 import os
 from dataclasses import dataclass, field
 from threading import Lock
@@ -28,7 +29,7 @@ class RestoreOutcome:
         verified: files that were read again and are what was backed up; None where that was not asked.
     """
 
-    target: bytes
+    target: builtins.bytes
     files: int = 0
     folders: int = 0
     links: int = 0
@@ -36,7 +37,7 @@ class RestoreOutcome:
     bytes: int = 0
     problems: list[RestoreProblem] = field(default_factory=list)
     verified: int | None = None
-    _lost: set[tuple[int, bytes]] = field(default_factory=set, repr=False)
+    _lost: set[tuple[int, builtins.bytes]] = field(default_factory=set, repr=False)
     _lock: Lock = field(default_factory=Lock, repr=False, compare=False)
 
     @property
@@ -44,18 +45,18 @@ class RestoreOutcome:
         """Whether everything was restored as it was."""
         return not self.problems
 
-    def failed(self, path: bytes, reason: str) -> None:
+    def failed(self, path: builtins.bytes, reason: str) -> None:
         """Name a problem; `path` is below the target. For any thread."""
         with self._lock:
             self.problems.append(RestoreProblem(os.path.join(self.target, path), reason))
 
-    def lost(self, record: FileRecord, path: bytes, reason: str) -> None:
+    def lost(self, record: FileRecord, path: builtins.bytes, reason: str) -> None:
         """Name a file that is not there. For any thread."""
         with self._lock:
             self._lost.add((record.folder, record.name))
             self.problems.append(RestoreProblem(os.path.join(self.target, path), reason))
 
-    def is_lost(self, folder: int, name: bytes) -> bool:
+    def is_lost(self, folder: int, name: builtins.bytes) -> bool:
         """Whether the file of that name in the folder of that number was named as lost."""
         return (folder, name) in self._lost
 

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from threading import Lock
 
+from backstay.filesystem.reasons import reason_of
 from backstay.filesystem.writer import TreeWriter, discard, reopen, write_at
 from backstay.restore.existing import Action
 from backstay.restore.file_maker import FileMaker
@@ -84,7 +85,7 @@ class PartialFiles:
             if data is not None:
                 write_at(partial.fd, at, data)
         except OSError as error:
-            data, reason = None, (error.strerror or str(error)).lower()
+            data, reason = None, reason_of(error)
         finally:
             with self._lock:
                 partial.users -= 1

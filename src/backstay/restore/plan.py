@@ -1,7 +1,6 @@
 """What a restore will write, found before it writes anything; the dry run shows exactly this."""
 
 import os
-import stat
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from datetime import datetime
 from backstay.domain.entry import Entry, Grade
 from backstay.domain.errors import DamagedObject, TargetError, UsageError
 from backstay.filesystem.opening import DirectoryChain
+from backstay.filesystem.reasons import reason_of
 from backstay.repository.manifest import RestorePoint
 from backstay.repository.repository import Repository
 from backstay.repository.tree import PageRow, decode_page, find_entry, iterate_chunks
@@ -294,7 +294,7 @@ class _Planner:
                 self._dir_fd = self._chain.open(self._names)
             except OSError as error:
                 raise TargetError(
-                    f"{os.fsdecode(self._path())!r} cannot be opened: {(error.strerror or str(error)).lower()}",
+                    f"{os.fsdecode(self._path())!r} cannot be opened: {reason_of(error)}",
                     hint="restore as root, or to another place",
                 ) from error
 
@@ -332,7 +332,7 @@ class _Planner:
             return None
         except OSError as error:
             raise TargetError(
-                f"{os.fsdecode(self._path(name))!r} cannot be examined: {(error.strerror or str(error)).lower()}",
+                f"{os.fsdecode(self._path(name))!r} cannot be examined: {reason_of(error)}",
                 hint="restore as root, or to another place",
             ) from error
 
@@ -461,7 +461,7 @@ def _open_target(target: bytes, existing: Existing) -> int | None:
         raise TargetError(f"{shown!r} is not a folder", hint="restore into a folder") from None
     except OSError as error:
         raise TargetError(
-            f"{shown!r} cannot be opened: {(error.strerror or str(error)).lower()}",
+            f"{shown!r} cannot be opened: {reason_of(error)}",
             hint="check the path and your rights there",
         ) from error
     if existing is Existing.REFUSE:

@@ -68,7 +68,7 @@ class LinkRecord(msgspec.Struct, array_like=True, gc=False):
     to_name: bytes
 
 
-Record = TypeVar("Record", FolderRecord, FileRecord, LinkRecord)
+Record = TypeVar("Record", bound=msgspec.Struct)
 
 _encoder = msgspec.msgpack.Encoder()
 
@@ -151,7 +151,7 @@ class SpoolReader(Generic[Record]):
 
     def __init__(self, fd: int, kind: type[Record]) -> None:
         self._fd = fd
-        self._decode = msgspec.msgpack.Decoder(kind).decode
+        self._decoder = msgspec.msgpack.Decoder(kind)
         self._start = 0
         self._window = b""
         self.next = 0
@@ -166,7 +166,7 @@ class SpoolReader(Generic[Record]):
         if place + _PREFIX + length > len(window):
             window, place = self._fill(offset, max(_WINDOW, _PREFIX + length)), 0
         self.next = offset + _PREFIX + length
-        return self._decode(memoryview(window)[place + _PREFIX : place + _PREFIX + length])
+        return self._decoder.decode(memoryview(window)[place + _PREFIX : place + _PREFIX + length])
 
     def _fill(self, offset: int, length: int) -> bytes:
         self._start = offset

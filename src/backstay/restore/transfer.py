@@ -23,6 +23,7 @@ from backstay.restore.pieces import Batch, FrameNeed, Piece
 from backstay.restore.plan import RestorePlan
 from backstay.restore.progress import Progress
 from backstay.restore.spool import FileRecord, FolderRecord, SpoolReader
+from backstay.storage.interface import Buffer
 
 _WRITERS = 2
 _AHEAD = 4
@@ -232,7 +233,7 @@ class _Hand:
         else:
             self._write(piece, None, "the list of its pieces does not fit its content")
 
-    def _write(self, piece: Piece, data: bytes | memoryview | None, reason: str = "") -> None:
+    def _write(self, piece: Piece, data: Buffer | None, reason: str = "") -> None:
         record = self._records.at(piece.file)
         if record.pieces == 1 and piece.length == record.entry.size:
             if data is None:
@@ -256,7 +257,7 @@ class _Hand:
         else:
             self._outcome.lost(record, self._place(record), finished.problems[0])
 
-    def _whole(self, record: FileRecord, data: bytes | memoryview) -> None:
+    def _whole(self, record: FileRecord, data: Buffer) -> None:
         try:
             problems = self.maker.make(record, data)
         except FolderUnusable:

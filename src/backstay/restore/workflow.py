@@ -70,7 +70,7 @@ def _make_target(target: bytes) -> int:
         return os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise TargetError(
-            f"the folder {os.fsdecode(target)!r} cannot be made or opened: {(error.strerror or str(error)).lower()}",
+            f"the folder {os.fsdecode(target)!r} cannot be made or opened: {reason_of(error)}",
             hint="check the path and your rights there",
         ) from error
 
