@@ -25,12 +25,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from backstay.domain.errors import DamagedObject
+from backstay.repository.encryption import check_magic
 from backstay.repository.pack import PREFIX, Trailer
 
 MAGIC = b"BSINDEX1"
 HEADER_LENGTH = 32
 PACK_LENGTH = 48
 ENTRY_LENGTH = 32
+
+_CHECKED_AT_ONCE = 1 << 16
 
 RUN_ENTRIES = 1 << 17
 """A writing session turns its new entries into a run when it has this many."""
@@ -93,10 +96,14 @@ class RunBuilder:
 
     def encode(self) -> bytes:
         """The run's bytes."""
-        ordered = sorted(self._rows.items())
-        high = array("Q", (int.from_bytes(prefix[:8], "big") for prefix, _ in ordered))
-        low = array("Q", (int.from_bytes(prefix[8:], "big") for prefix, _ in ordered))
-        columns = [array("I", (column[row] for _, row in ordered)) for column in self._columns]
+        ordered = sorted(self._rows)
+        prefixes = array("Q")
+        prefixes.frombytes(b"".join(ordered))
+        if sys.byteorder == "little":
+            prefixes.byteswap()
+        rows = [self._rows[prefix] for prefix in ordered]
+        columns = [array("I", map(column.__getitem__, rows)) for column in self._columns]
+        high, low = prefixes[::2], prefixes[1::2]
         header = (
             MAGIC + len(ordered).to_bytes(8, "little") + len(self.packs).to_bytes(4, "little") + bytes(12)
         )
@@ -192,6 +199,33 @@ class Run:
                 at = PACK_LENGTH * pack
                 yield Location(bytes(self._table[at : at + 32]), frame, offset, length)
             row += 1
+
+
+def check_run(encoded: bytes, name: str) -> None:
+    """Require that a run's bytes are a run: of the size its header says, sorted, naming only packs it has.
+
+    Raises:
+        UnsupportedVersion: a later version of it.
+        DamagedObject: `name`, the run as errors call it, is none.
+    """
+    check_magic(MAGIC, encoded, name)
+    entries = int.from_bytes(encoded[8:16], "little")
+    packs = int.from_bytes(encoded[16:20], "little")
+    start = HEADER_LENGTH + PACK_LENGTH * packs
+    if len(encoded) != start + ENTRY_LENGTH * entries:
+        raise DamagedObject(name, "its header does not fit its size")
+    if sys.byteorder == "big":
+        return
+    view = memoryview(encoded)
+    high = view[start : start + 8 * entries].cast("Q")
+    numbers = view[start + 16 * entries : start + 20 * entries].cast("I")
+    for at in range(0, entries, _CHECKED_AT_ONCE):
+        # One more than a block, so that its last entry is compared with the next block's first.
+        block = high[at : at + _CHECKED_AT_ONCE + 1].tolist()
+        if block != sorted(block):
+            raise DamagedObject(name, "its entries are not sorted")
+        if max(numbers[at : at + _CHECKED_AT_ONCE]) >= packs:
+            raise DamagedObject(name, "an entry names a pack that it does not have")
 
 
 class Index:

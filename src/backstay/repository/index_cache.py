@@ -14,7 +14,7 @@ from blake3 import blake3
 
 from backstay.domain.errors import DamagedObject, ObjectNotFound, StorageError
 from backstay.repository.encryption import unseal
-from backstay.repository.index import MAGIC, Index, Run
+from backstay.repository.index import MAGIC, Index, Run, check_run
 from backstay.repository.layout import INDEX, digest_of, object_name
 from backstay.storage.interface import Storage
 
@@ -37,12 +37,19 @@ class IndexCache:
         Raises:
             StorageError: the storage cannot be read.
         """
+        cleared = False
         while True:
             try:
                 return self._open(storage, catalogue_key, condemned)
             except (ObjectNotFound, FileNotFoundError):
                 # Another process has put merged runs in the place of some, in the repository or here.
                 continue
+            except DamagedObject:
+                # A copy was checked when it was fetched, so this disk has spoilt it since.
+                if cleared:
+                    raise
+                self._drop_unused(set())
+                cleared = True
 
     def _open(
         self, storage: Storage, catalogue_key: bytes, condemned: frozenset[bytes]
@@ -65,11 +72,7 @@ class IndexCache:
                 damaged.append(error)
         opened: list[tuple[Run, frozenset[bytes]]] = []
         for path, sources in runs.items():
-            try:
-                opened.append((Run(path), sources))
-            except DamagedObject:
-                self._forget(path)
-                return self._open(storage, catalogue_key, condemned)
+            opened.append((Run(path), sources))
         if len(opened) > MOST_RUNS:
             opened = self._merge_small(opened)
         self._drop_unused({run.path for run, _ in opened})
@@ -134,13 +137,15 @@ class IndexCache:
 
 
 def fetch_run(storage: Storage, digest: bytes, catalogue_key: bytes) -> bytes:
-    """A run's bytes as they are mapped, from the repository.
+    """A run's bytes as they are mapped, from the repository, checked.
 
     Raises:
-        ObjectNotFound, StorageError, DamagedObject.
+        ObjectNotFound, StorageError, DamagedObject, UnsupportedVersion.
     """
     name = object_name(INDEX, digest)
     sealed = storage.get(name)
     if blake3(sealed, max_threads=blake3.AUTO).digest() != digest:
         raise DamagedObject(name, "its bytes are not what its name says")
-    return unseal(catalogue_key, MAGIC, sealed, name)
+    encoded = unseal(catalogue_key, MAGIC, sealed, name)
+    check_run(encoded, name)
+    return encoded

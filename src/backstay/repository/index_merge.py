@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from backstay.domain.errors import DamagedObject
 from backstay.repository.index import (
     ENTRY_LENGTH,
     HEADER_LENGTH,
@@ -41,11 +42,12 @@ def merge_runs(
     table: dict[PackRecord, int] = {}
     renumber: list[npt.NDArray[np.uint32]] = []
     for run in runs:
-        numbers = [
-            -1 if pack.digest in without else table.setdefault(pack, len(table)) for pack in run.packs()
-        ]
-        renumber.append(np.array(numbers, dtype=np.int64).astype(np.uint32))
+        packs = [-1 if pack.digest in without else table.setdefault(pack, len(table)) for pack in run.packs()]
+        renumber.append(np.array(packs, dtype=np.int64).astype(np.uint32))
     columns = [run_columns(run) for run in runs]
+    for run, numbers, parts in zip(runs, renumber, columns, strict=True):
+        if run.entries and int(parts[2].max()) >= len(numbers):
+            raise DamagedObject(str(run.path), "an entry names a pack that the run does not have")
     bounds = [(_row(parts, first), _row(parts, last)) for parts in columns]
     total = sum(
         int(np.count_nonzero(numbers[parts[2][start:end]] != _GONE))

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from backstay.domain.errors import DamagedObject
+from backstay.domain.errors import DamagedObject, UnsupportedVersion
 from backstay.repository.encryption import SEALED_KEY_BYTES, seal, unseal
 from backstay.repository.wire import ShortId, decode_record
 from backstay.storage.interface import Buffer, Storage
@@ -266,7 +266,12 @@ def trailer_of(tail: Buffer, catalogue_key: bytes, name: str, size: int | None =
 
 def _trailer_place(tail: Buffer, size: int, name: str) -> tuple[int, int]:
     """Offset and length of the trailer, from the last bytes of the pack."""
-    if size < len(HEAD) + FOOTER_LENGTH or bytes(tail[-8:]) != FOOT:
+    foot = bytes(tail[-8:])
+    if foot[:-1] == FOOT[:-1] and foot[-1:].isdigit() and foot > FOOT:
+        raise UnsupportedVersion(
+            f"{name} is a pack of version {foot[-1:].decode()}", hint="use a newer Backstay"
+        )
+    if size < len(HEAD) + FOOTER_LENGTH or foot != FOOT:
         raise DamagedObject(name, "it does not end as a pack ends")
     length = int.from_bytes(tail[-16:-8], "little")
     start = size - FOOTER_LENGTH - length

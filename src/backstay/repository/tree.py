@@ -148,8 +148,9 @@ def put_entries(entries: list[Entry], put: PutBlob) -> bytes:
 def put_folder(rows: list[PageRow], put: PutBlob) -> bytes:
     """The id of the page that stands for a whole folder, given the pages that its entries fill.
 
-    One page stands for itself; more are listed by pages above them.
+    One page stands for itself; more are listed by pages above them, without empty ones.
     """
+    rows = [row for row in rows if any(row.totals)] or rows[:1]
     level = 1
     while len(rows) > 1:
         rows = [_put_rows(group, level, put) for group in _groups(rows)]
@@ -269,7 +270,11 @@ def iterate_folder(page: bytes, read: ReadBlob) -> Iterator[Entry]:
 
 def _entries_below(page: bytes, read: ReadBlob, depth: int) -> Iterator[Entry]:
     _check_depth(page, depth)
-    for row in decode_page(read(page), page):
+    rows = decode_page(read(page), page)
+    if depth and not rows:
+        # Else a few pages, each listing the next one often, would take for ever to walk.
+        raise DamagedObject(f"page {page.hex()[:16]}", "it is empty, and yet listed by another")
+    for row in rows:
         if isinstance(row, Entry):
             yield row
         else:

@@ -9,6 +9,7 @@ from backstay.repository.pack import BlobKind
 from backstay.repository.tree import (
     PAGE_BYTES,
     ChunkList,
+    PageRow,
     decode_chunks,
     decode_page,
     encode_entries,
@@ -17,6 +18,7 @@ from backstay.repository.tree import (
     iterate_folder,
     put_chunk_page,
     put_entries,
+    put_folder,
 )
 from backstay.storage.interface import Buffer
 
@@ -129,6 +131,25 @@ def test_pages_nested_without_end_are_refused() -> None:
         list(iterate_folder(page, blobs.read))
     with pytest.raises(DamagedObject):
         find_entry(page, b"file", blobs.read)
+
+
+def test_an_empty_page_below_another_is_refused() -> None:
+    """Pages that list one another many times over, with nothing in them, do not keep a reader busy."""
+    blobs = Blobs()
+    page = put_entries([], blobs.put)
+    for _ in range(10):
+        page = blobs.put_rows(*((b"%03d" % n, page, Totals(1)) for n in range(500)))
+    with pytest.raises(DamagedObject):
+        list(iterate_folder(page, blobs.read))
+
+
+def test_pages_without_entries_are_left_out_of_a_folder() -> None:
+    """A run of files that all vanished leaves no page in its folder."""
+    blobs = Blobs()
+    empty, full = put_entries([], blobs.put), put_entries([FILE], blobs.put)
+    rows = [PageRow(b"", empty, Totals()), PageRow(b"a", full, Totals(1)), PageRow(b"g", empty, Totals())]
+    assert list(iterate_folder(put_folder(rows, blobs.put), blobs.read)) == [FILE]
+    assert list(iterate_folder(put_folder(rows[:1], blobs.put), blobs.read)) == []
 
 
 def test_pages_out_of_order_are_refused() -> None:
