@@ -16,7 +16,6 @@ INLINE = 512
 
 _ATTEMPTS = 3
 _ZEROS = bytes(4096)
-"""A file with a hole holds at least a block of zeros."""
 _REPEAT_UP_TO = 64 << 20
 
 
@@ -65,9 +64,14 @@ class ContentReader:
         size, read_bytes = seen.size, 0
         before: os.stat_result | None = None
         for attempt in range(1, _ATTEMPTS + 1):
-            inline, chunks, got = self._whole(fd, size) if size <= SMALL_FILE else self._pieces(fd, size)
+            if size <= SMALL_FILE:
+                data = read_small(fd, size)
+                after = os.fstat(fd)
+                inline, chunks, got = self._whole(fd, data, after)
+            else:
+                inline, chunks, got = self._pieces(fd, size)
+                after = os.fstat(fd)
             read_bytes += got
-            after = os.fstat(fd)
             if not stat.S_ISREG(after.st_mode):
                 raise OtherKind
             stable = same_version(seen, after) if before is None else _same(before, after)
@@ -79,12 +83,14 @@ class ContentReader:
             os.lseek(fd, 0, os.SEEK_SET)
         return Content(after, inline, chunks, got, True, read_bytes)
 
-    def _whole(self, fd: int, size: int) -> tuple[bytes | None, tuple[Chunk, ...] | None, int]:
-        data = read_small(fd, size)
+    def _whole(
+        self, fd: int, data: bytes, st: os.stat_result
+    ) -> tuple[bytes | None, tuple[Chunk, ...] | None, int]:
         length = len(data)
         if length <= INLINE:
             return data, None, length
-        if data.find(_ZEROS) >= 0 and os.fstat(fd).st_blocks * 512 < length:
+        # A file with a hole holds at least a block of zeros; a compressed one takes fewer blocks, too.
+        if st.st_blocks * 512 < length and _ZEROS in data:
             return self._pieces(fd, length)
         return None, (Chunk(length, self._put(BlobKind.DATA, data, b"")),), length
 

@@ -258,17 +258,22 @@ class _Job:
     def release(self) -> list[str]:
         """Unmount the views, delete the recovery points, forget their records. Never raises."""
         problems: list[str] = []
+        gone: list[str] = []
         for name in self._views:
             self._workspace.unmount(name)
         for provider, point in reversed(self._noted):
             try:
                 provider.release(point, self._workspace)
+                gone.append(point.name)
             except (SourceError, OSError) as error:
                 problems.append(f"{error}; the next backup tries again")
-                self._records.let_go(point.name)
-            else:
-                self._records.remove(point.name)
+        # Before the records go: they are what leads to the workspace after a crash.
         self._workspace.close()
+        for _, point in self._noted:
+            if point.name in gone:
+                self._records.remove(point.name)
+            else:
+                self._records.let_go(point.name)
         return problems
 
 

@@ -222,7 +222,7 @@ class _Backup:
     ) -> tuple[bytes, Totals, Transmitted]:
         transmit = Transmit(
             frozen.roots,
-            put=self._session.put,
+            put=self._session.packer.put,
             id_key=self._repository.secrets.id_key,
             state=self._state,
             racy_from_ns=scan.started_ns - _GRANULARITY_NS,
