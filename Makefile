@@ -1,13 +1,16 @@
 # make demo          back up and restore a real tree here, and see how fast it is (SRC=/path for your own)
 # make test          everything that is tested
 # make lint          style, types, layers
-# make bench         this machine's own limits
+# make bench         measure it, beside restic and borg where they are (PEERS=/folder, WORK=/big/disk, SMALL=/a/tree)
 # make clean         remove the virtual environment, the demo and all caches
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 SRC ?=
+WORK ?= bench/work
+PEERS ?=
+SMALL ?=
 
 .PHONY: setup demo test lint bench clean
 
@@ -35,6 +38,9 @@ lint: setup
 
 bench: setup
 	$(BIN)/backstay bench
+	$(BIN)/python bench/side_by_side.py --work '$(WORK)' $(if $(PEERS),--peers '$(PEERS)') $(if $(SMALL),--small '$(SMALL)') --results bench/RESULTS.md
+	$(BIN)/python bench/growth.py --work '$(WORK)' --results bench/RESULTS.md
+	$(BIN)/python bench/index_scale.py --work '$(WORK)' --results bench/RESULTS.md
 
 clean:
 	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
