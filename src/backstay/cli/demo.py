@@ -113,10 +113,9 @@ class Demo:
     def _tell_backup(self, name: str, point: dict[str, Any], took: float) -> None:
         read, stored, totals = point["read_bytes"], point["stored_bytes"], point["totals"]
         rate = f", {size(read / took)}/s" if read > 10 << 20 else ""
-        self._told.append(
-            f"{name:<15}  {seconds(int(took * 1e9)):>8}   {totals['files']:,} files, {size(totals['bytes'])}; "
-            f"read {size(read)}{rate}, stored {size(stored)}"
-        )
+        holds = f"{totals['files']:,} files, {size(totals['bytes'])}"
+        done = f"read {size(read)}{rate}, stored {size(stored)}"
+        self._told.append(f"{name:<15}  {seconds(int(took * 1e9)):>8}   {holds}; {done}")
 
     def _restore(
         self, point: dict[str, Any], name: str, expected: dict[bytes, Look], original: Path | None

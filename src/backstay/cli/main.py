@@ -30,8 +30,8 @@ def run() -> NoReturn:
         code = FAILED
     except OSError as error:
         _forget_stdout()
-        with suppress(OSError):
-            print(f"backstay: cannot write the output: {error.strerror}", file=sys.stderr)
+        if code != FAILED:
+            print(f"backstay: the output cannot be written: {error.strerror}", file=sys.stderr)
         code = FAILED
     sys.exit(code)
 

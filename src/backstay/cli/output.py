@@ -4,6 +4,7 @@ import base64
 import json
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from backstay.cli.text import shown
@@ -38,7 +39,8 @@ class Output:
 
     def note(self, text: str) -> None:
         """A remark on standard error, in both forms."""
-        sys.stdout.flush()
+        with suppress(OSError):
+            sys.stdout.flush()
         print(f"backstay: {shown(text)}", file=sys.stderr)
 
 

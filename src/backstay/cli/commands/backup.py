@@ -2,12 +2,15 @@
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from backstay.cli import options
 from backstay.cli.output import Output
-from backstay.repository.details import Problem
+
+if TYPE_CHECKING:
+    from backstay.repository.details import Problem
 
 _PROBLEMS_SHOWN = 20
 
@@ -88,7 +91,7 @@ def command(
     return 0 if outcome.complete else 3
 
 
-def _tell_problems(problems: list[Problem], output: Output) -> None:
+def _tell_problems(problems: "list[Problem]", output: Output) -> None:
     from backstay.cli.output import path_fields
     from backstay.cli.text import counted, shown
     from backstay.domain.entry import Grade

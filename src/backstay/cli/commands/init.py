@@ -1,5 +1,6 @@
 """`backstay repo init`: makes a repository, and writes its recovery key sheet, once."""
 
+import os
 import time
 from pathlib import Path
 
@@ -7,6 +8,9 @@ import click
 
 from backstay.cli import options
 from backstay.cli.output import Output
+
+_HARMLESS = {"lost+found", ".aside"}
+_OF_A_REPOSITORY = {"config", "keys"}
 
 
 @click.command("init")
@@ -32,6 +36,7 @@ def command(location: str, recovery_sheet: Path | None, passphrase_file: Path | 
         passphrase = choose_passphrase(passphrase_file, output)
         storage = open_storage(location, create=True)
         sheet.refuse_inside(storage.location)
+        _refuse_other_files(storage.location)
         repository, recovery_key = Repository.create(storage, passphrase)
         text = render_sheet(repository.id, storage.location, time.time(), recovery_key)
         written = sheet.write(repository.id, text)
@@ -46,3 +51,14 @@ def command(location: str, recovery_sheet: Path | None, passphrase_file: Path | 
         "when every passphrase is lost, and cannot be made again."
     )
     return 0
+
+
+def _refuse_other_files(location: str) -> None:
+    """Raises UsageError where a folder holds something else: a repository's objects would lie among it."""
+    from backstay.domain.errors import UsageError
+
+    found = {entry.name for entry in os.scandir(location)} if os.path.isdir(location) else set()
+    if found - _HARMLESS and not found & _OF_A_REPOSITORY:
+        raise UsageError(
+            f"{location} is not empty", hint="name a folder that does not exist yet, or an empty one"
+        )

@@ -1,13 +1,15 @@
 """`backstay repo points`: lists the restore points."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from backstay.cli import options
 from backstay.cli.output import Output
-from backstay.repository.manifest import RestorePoint
+
+if TYPE_CHECKING:
+    from backstay.repository.manifest import RestorePoint
 
 _GRADES = ("snapshot", "stable", "changed", "unreadable")
 
@@ -61,7 +63,7 @@ def command(
     return 3 if repository.damaged else 0
 
 
-def point_fields(point: RestorePoint) -> dict[str, Any]:
+def point_fields(point: "RestorePoint") -> dict[str, Any]:
     """A restore point for JSON."""
     manifest = point.manifest
     return {
@@ -81,7 +83,7 @@ def point_fields(point: RestorePoint) -> dict[str, Any]:
     }
 
 
-def _warnings(point: RestorePoint) -> str:
+def _warnings(point: "RestorePoint") -> str:
     manifest = point.manifest
     parts = [
         f"{count:,} {grade}" for grade, count in zip(_GRADES[2:], manifest.grades[2:], strict=True) if count

@@ -3,14 +3,17 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from backstay.cli import options
 from backstay.cli.output import Output
-from backstay.domain.retention import Decision, PointInTime, RetentionPolicy, plan
-from backstay.repository.manifest import RestorePoint
-from backstay.repository.prune import PruneOutcome, run_prune
+
+if TYPE_CHECKING:
+    from backstay.domain.retention import Decision, PointInTime
+    from backstay.repository.manifest import RestorePoint
+    from backstay.repository.prune import PruneOutcome
 
 _DAY_HOURS = 24.0
 
@@ -58,12 +61,14 @@ def command(
     Of each backup set the newest restore point always stays, and the newest complete one.
     """
     from backstay.cli.opening import open_repository
+    from backstay.domain.retention import RetentionPolicy, plan
+    from backstay.repository.prune import run_prune
 
     output = Output(as_json=as_json)
     policy = RetentionPolicy(keep_days, keep_daily, keep_weekly, keep_monthly, keep_yearly, time_zone)
     repository = open_repository(location, output, passphrase_file=passphrase_file)
 
-    def expire(points: list[RestorePoint]) -> Sequence[RestorePoint]:
+    def expire(points: "list[RestorePoint]") -> "Sequence[RestorePoint]":
         decisions = plan([_as_retention_sees(point) for point in points], policy, datetime.now(UTC))
         _tell_decisions(decisions, points, output)
         gone = {decision.point.id for decision in decisions if not decision.keep}
@@ -78,7 +83,9 @@ def command(
     return 0
 
 
-def _as_retention_sees(point: RestorePoint) -> PointInTime:
+def _as_retention_sees(point: "RestorePoint") -> "PointInTime":
+    from backstay.domain.retention import PointInTime
+
     manifest = point.manifest
     return PointInTime(
         point.id.hex(),
@@ -88,7 +95,7 @@ def _as_retention_sees(point: RestorePoint) -> PointInTime:
     )
 
 
-def _tell_decisions(decisions: list[Decision], points: list[RestorePoint], output: Output) -> None:
+def _tell_decisions(decisions: "list[Decision]", points: "list[RestorePoint]", output: Output) -> None:
     from backstay.cli.text import local_time, shown, table
 
     by_id = {point.id.hex(): point for point in points}
@@ -105,7 +112,7 @@ def _tell_decisions(decisions: list[Decision], points: list[RestorePoint], outpu
     output.line(table(("POINT", "TIME", "SET", "", "WHY"), rows) if rows else "no restore points yet")
 
 
-def _tell_outcome(outcome: PruneOutcome, output: Output, dry_run: bool) -> None:
+def _tell_outcome(outcome: "PruneOutcome", output: Output, dry_run: bool) -> None:
     from backstay.cli.text import counted, shown, size
 
     plan_made = outcome.plan

@@ -2,14 +2,17 @@
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from backstay.cli import options
 from backstay.cli.output import Output, path_fields
 from backstay.cli.text import counted, local_time, shown, size
-from backstay.restore.outcome import RestoreOutcome, RestoreProblem
-from backstay.restore.plan import RestorePlan
+
+if TYPE_CHECKING:
+    from backstay.restore.outcome import RestoreOutcome, RestoreProblem
+    from backstay.restore.plan import RestorePlan
 
 _SHOWN = 20
 
@@ -78,16 +81,17 @@ def command(
             strip=strip,
             progress=progress,
         )
-        with plan:
-            _tell_plan(plan, output)
-            if dry_run:
-                return 3 if plan.problems else 0
+    with plan:
+        _tell_plan(plan, output)
+        if dry_run:
+            return 3 if plan.problems else 0
+        with watched(output) as progress:
             outcome = run_restore(plan, progress, verified=not no_verify)
     _tell_outcome(outcome, output)
     return 0 if outcome.complete else 3
 
 
-def _tell_plan(plan: RestorePlan, output: Output) -> None:
+def _tell_plan(plan: "RestorePlan", output: Output) -> None:
     figures = plan.figures
     output.event("plan", {**vars(figures), "point": plan.point.id.hex(), "problems": len(plan.problems)})
     parts = [counted(figures.files, "file"), size(figures.bytes), counted(figures.folders, "folder")]
@@ -105,7 +109,7 @@ def _tell_plan(plan: RestorePlan, output: Output) -> None:
     _list("warning", "was not captured at one moment", plan.warnings, output)
 
 
-def _tell_outcome(outcome: RestoreOutcome, output: Output) -> None:
+def _tell_outcome(outcome: "RestoreOutcome", output: Output) -> None:
     _list("problem", "could not be restored as it was", outcome.problems, output)
     fields = {
         "complete": outcome.complete,
@@ -125,7 +129,7 @@ def _tell_outcome(outcome: RestoreOutcome, output: Output) -> None:
     )
 
 
-def _list(event: str, what: str, problems: list[RestoreProblem], output: Output) -> None:
+def _list(event: str, what: str, problems: "list[RestoreProblem]", output: Output) -> None:
     limit = len(problems) if output.verbose or output.as_json else _SHOWN
     if problems:
         output.line(f"{counted(len(problems), 'file')} {what}:")

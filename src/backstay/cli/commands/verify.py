@@ -1,12 +1,15 @@
 """`backstay repo verify`: finds damage, and names what it touches."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from backstay.cli import options
 from backstay.cli.output import Output, path_fields
-from backstay.repository.verify import VerifyOutcome, run_verify
+
+if TYPE_CHECKING:
+    from backstay.repository.verify import VerifyOutcome
 
 _SHOWN = 20
 
@@ -41,6 +44,7 @@ def command(
     """
     from backstay.cli.meter import Meter
     from backstay.cli.opening import open_repository
+    from backstay.repository.verify import run_verify
 
     output = Output(as_json=as_json, verbose=verbose)
     repository = open_repository(location, output, passphrase_file=passphrase_file, credential=credential)
@@ -50,7 +54,7 @@ def command(
     return 0 if outcome.intact else 1
 
 
-def _tell(outcome: VerifyOutcome, output: Output) -> None:
+def _tell(outcome: "VerifyOutcome", output: Output) -> None:
     from backstay.cli.text import counted, local_time, shown, size
 
     limit = None if output.verbose or output.as_json else _SHOWN
