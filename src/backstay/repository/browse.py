@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from backstay.domain.entry import Entry, Grade
 from backstay.domain.errors import UsageError
+from backstay.repository.blob_source import BlobSource
 from backstay.repository.content import FileContent
 from backstay.repository.manifest import RestorePoint
 from backstay.repository.repository import Repository
@@ -36,11 +37,14 @@ class Version(NamedTuple):
 class Browser:
     """Reads the trees of a repository's restore points.
 
+    Attributes:
+        read: reads a blob by its id, also while a prune moves it.
+
     Every method may raise DamagedObject, KeyMissing and StorageError.
     """
 
     def __init__(self, repository: Repository) -> None:
-        self._reader = repository.reader()
+        self.read = BlobSource(repository).read
 
     def find_path(self, point: RestorePoint, path: bytes) -> Entry | None:
         """The entry at an absolute path, or None; `/` gives a folder without a name."""
@@ -48,7 +52,7 @@ class Browser:
         for name in components(path):
             if entry.page is None:
                 return None
-            below = find_entry(entry.page, name, self._reader.read)
+            below = find_entry(entry.page, name, self.read)
             if below is None:
                 return None
             entry = below
@@ -67,7 +71,7 @@ class Browser:
     def list_folder(self, folder: Entry) -> Iterator[Entry]:
         """What is in a folder, sorted by name; nothing where it could not be read when it was backed up."""
         if folder.page is not None:
-            yield from iterate_folder(folder.page, self._reader.read)
+            yield from iterate_folder(folder.page, self.read)
 
     def walk(self, point: RestorePoint, path: bytes = b"/") -> Iterator[Found]:
         """The entry at `path` (but for `/` itself) and all below it, a folder before what is in it.
@@ -80,7 +84,7 @@ class Browser:
         place = b"/" + b"/".join(names)
         if names:
             yield Found(point, place, entry)
-        for below, found in walk_folder(entry, place, self._reader.read):
+        for below, found in walk_folder(entry, place, self.read):
             yield Found(point, below, found)
 
     def find(self, points: Iterable[RestorePoint], pattern: str, path: bytes = b"/") -> Iterator[Found]:
@@ -114,7 +118,7 @@ class Browser:
 
     def open_content(self, entry: Entry) -> FileContent:
         """Random access to a file's content. Raises RepositoryError where there is none."""
-        return FileContent(entry, self._reader.read)
+        return FileContent(entry, self.read)
 
 
 def components(path: bytes) -> list[bytes]:

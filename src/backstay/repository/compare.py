@@ -8,7 +8,6 @@ from typing import NamedTuple
 from backstay.domain.entry import Entry
 from backstay.repository.browse import root_of, walk_folder
 from backstay.repository.manifest import RestorePoint
-from backstay.repository.repository import Repository
 from backstay.repository.tree import PageRow, ReadBlob, decode_page
 
 
@@ -32,16 +31,18 @@ class Difference(NamedTuple):
     after: Entry | None
 
 
-def compare_points(repository: Repository, before: RestorePoint, after: RestorePoint) -> Iterator[Difference]:
+def compare_points(before: RestorePoint, after: RestorePoint, read: ReadBlob) -> Iterator[Difference]:
     """All that differs, by path, a folder before what is in it.
 
     The time and the number of entries of a folder are no difference of the folder itself; link counts,
     inode numbers and times of change never are.
 
+    Args:
+        read: reads blobs, as `Browser.read`.
+
     Raises:
         DamagedObject, KeyMissing, StorageError.
     """
-    read = repository.reader().read
     levels = [(b"/", _pairs(root_of(before), root_of(after), read))]
     while levels:
         above, pairs = levels[-1]

@@ -10,10 +10,10 @@ from backstay.domain.entry import Entry, Grade
 from backstay.domain.errors import DamagedObject, TargetError, UsageError
 from backstay.filesystem.opening import DirectoryChain
 from backstay.filesystem.reasons import reason_of
+from backstay.repository.blob_source import BlobSource
 from backstay.repository.manifest import RestorePoint
 from backstay.repository.repository import Repository
 from backstay.repository.tree import PageRow, decode_page, find_entry, iterate_chunks
-from backstay.restore.blob_source import BlobSource
 from backstay.restore.existing import Action, Existing, decide, name_beside
 from backstay.restore.folders import Folders
 from backstay.restore.hard_links import HardLinks

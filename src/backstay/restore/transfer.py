@@ -11,9 +11,9 @@ from backstay.filesystem.opening import DirectoryChain, open_directory
 from backstay.filesystem.owners import Owners
 from backstay.filesystem.reasons import reason_of
 from backstay.filesystem.writer import TreeWriter, discard
+from backstay.repository.blob_source import BlobSource
 from backstay.repository.layout import pack_name
 from backstay.repository.pack import Trailer
-from backstay.restore.blob_source import BlobSource
 from backstay.restore.existing import Action
 from backstay.restore.file_maker import FileMaker, FolderUnusable
 from backstay.restore.folders import Places

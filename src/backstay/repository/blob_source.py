@@ -1,5 +1,6 @@
-"""Where a restore gets blobs from, also while a prune moves them."""
+"""Blobs for those who read for long, while backups add packs and prunes move blobs."""
 
+import time
 from threading import Lock
 
 from backstay.domain.errors import DamagedObject
@@ -7,11 +8,14 @@ from backstay.repository.blob_reader import BlobReader
 from backstay.repository.index import Index
 from backstay.repository.repository import Repository
 
+_RELOAD_EVERY = 30.0
+
 
 class BlobSource:
-    """The repository's blobs by the index as it was when the restore began. Safe to use from several threads.
+    """The repository's blobs by the index as it was at the beginning. Safe to use from several threads.
 
-    A blob that is not found there any more is looked for once more in the index as the storage has it then.
+    What is not found there any more is looked for in the index as the storage has it then, which is loaded
+    anew at most twice a minute.
 
     Attributes:
         repository: the repository.
@@ -23,7 +27,7 @@ class BlobSource:
         self.index: Index = repository.load_index()
         self._reader = repository.reader_of(self.index)
         self._lock = Lock()
-        self._reloaded = False
+        self._next_load = 0.0
 
     @property
     def reader(self) -> BlobReader:
@@ -48,8 +52,8 @@ class BlobSource:
 
     def _reload(self, old: BlobReader) -> BlobReader:
         with self._lock:
-            if self._reader is old and not self._reloaded:
-                self._reloaded = True
+            if self._reader is old and time.monotonic() >= self._next_load:
+                self._next_load = time.monotonic() + _RELOAD_EVERY
                 self.index = self.repository.load_index()
                 self._reader = self.repository.reader_of(self.index)
             return self._reader
