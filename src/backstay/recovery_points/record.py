@@ -9,6 +9,7 @@ sweepers never work on the same record.
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +21,7 @@ from backstay.recovery_points.provider import RecoveryPoint
 
 _SUFFIX = ".point"
 _ASIDE = ".new"
+_UNFINISHED_SECONDS = 3600
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -101,9 +103,19 @@ class Records:
 
     def _files(self) -> list[Path]:
         try:
-            return sorted(path for path in self._folder.iterdir() if path.suffix == _SUFFIX)
+            found = sorted(self._folder.iterdir())
         except OSError:
             return []
+        for path in found:
+            if path.suffix == _ASIDE:
+                self._drop_aside(path)
+        return [path for path in found if path.suffix == _SUFFIX]
+
+    def _drop_aside(self, path: Path) -> None:
+        """A record that was never finished: nothing was made for it."""
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > _UNFINISHED_SECONDS:
+                path.unlink()
 
     def _claim(self, path: Path) -> Record | None:
         try:

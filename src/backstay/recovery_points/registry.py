@@ -1,6 +1,5 @@
 """Every provider, in the order in which they are asked. A new one is one line in `PROVIDERS`."""
 
-import secrets
 from collections.abc import Sequence
 
 from backstay.recovery_points.btrfs import Btrfs
@@ -28,21 +27,18 @@ def sweep(records: Records, providers: Sequence[Provider] = PROVIDERS) -> list[s
 
     Touches nothing that is not recorded, and no record of a process that lives. Never raises.
     """
-    problems: list[str] = []
+    kept: dict[str, str] = {}
     with records.abandoned() as left:
-        if not left:
-            return []
-        for name in {record.workspace for record in left}:
-            Workspace(name).close()
-        workspace = Workspace(f"sweep-{secrets.token_hex(8)}")
-        try:
-            for provider in providers:
-                points = [record.point for record in left if record.point.provider == provider.name]
-                kept = provider.sweep(points, workspace)
-                problems += kept.values()
-                for point in points:
-                    if point.name not in kept:
-                        records.remove(point.name)
-        finally:
+        for name in sorted({record.workspace for record in left}):
+            points = [record.point for record in left if record.workspace == name]
+            workspace = Workspace(name)
             workspace.close()
-    return problems
+            for provider in providers:
+                theirs = [point for point in points if point.provider == provider.name]
+                kept |= provider.sweep(theirs, workspace) if theirs else {}
+            # Before the records go: they are what leads to the workspace.
+            workspace.close()
+            for point in points:
+                if point.name not in kept:
+                    records.remove(point.name)
+    return list(kept.values())
