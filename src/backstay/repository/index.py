@@ -284,8 +284,9 @@ class Index:
     def packs(self) -> dict[bytes, PackRecord]:
         """Every pack that the index names, by digest."""
         known: dict[bytes, PackRecord] = {}
-        for run in self.runs:
-            known.update((pack.digest, pack) for pack in run.packs())
-        for builder in self.recent:
-            known.update((pack.digest, pack) for pack in builder.packs)
+        for packs in (*(run.packs() for run in self.runs), *(builder.packs for builder in self.recent)):
+            for pack in packs:
+                before = known.get(pack.digest, pack)
+                # Who denies that there is metadata in a pack would have it collected: all are believed.
+                known[pack.digest] = pack._replace(kinds=pack.kinds | before.kinds)
         return known

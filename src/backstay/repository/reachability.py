@@ -55,8 +55,15 @@ class References:
                 continue
             for blob in trailer.blobs():
                 if blob.kind != BlobKind.DATA:
-                    loaded._references[blob.id[:PREFIX]] = blob.references
+                    loaded._add(blob.id[:PREFIX], blob.references)
         return loaded
+
+    def _add(self, prefix: bytes, references: bytes) -> None:
+        known = self._references.get(prefix)
+        if known is not None and known != references:
+            # One id has one content and refers to the same: one of the two lies, so both are followed.
+            references = known + references
+        self._references[prefix] = references
 
     def __contains__(self, prefix: bytes) -> bool:
         return prefix in self._references

@@ -22,6 +22,7 @@ from backstay.repository.manifest import (
 )
 from backstay.repository.pack import BlobKind, BlobRecord, Trailer, read_trailer
 from backstay.repository.repository import Repository
+from backstay.repository.tombstone import read_tombstones
 
 _AT_ONCE = 8
 
@@ -94,6 +95,12 @@ def run_rebuild(
     for name in old:
         if name not in new:
             storage.delete(name)
+    unreadable: list[DamagedObject] = []
+    read_tombstones(storage, key, unreadable)
+    for error in unreadable:
+        # Whatever it condemned counts as sound again, until it is found unused or damaged anew.
+        outcome.damages.append(error)
+        storage.delete(error.name)
     storage.sync()
     _restore_manifests(repository, details, outcome)
     return outcome

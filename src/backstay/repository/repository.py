@@ -99,7 +99,7 @@ class Repository:
 
     def load_index(self) -> Index:
         """The index as the storage has it now, tombstones considered."""
-        tombstones = read_tombstones(self.storage, self.secrets.catalogue_key)
+        tombstones = read_tombstones(self.storage, self.secrets.catalogue_key, self.damaged)
         condemned = frozenset(pack for stored in tombstones for pack in stored.tombstone.packs)
         index, damaged = self._index_cache().open(self.storage, self.secrets.catalogue_key, condemned)
         self.damaged += damaged

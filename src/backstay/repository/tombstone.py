@@ -50,17 +50,35 @@ def put_tombstone(storage: Storage, catalogue_key: bytes, tombstone: Tombstone) 
     return name
 
 
-def read_tombstones(storage: Storage, catalogue_key: bytes) -> list[StoredTombstone]:
-    """All tombstones. Raises DamagedObject, UnsupportedVersion."""
+def read_tombstones(
+    storage: Storage, catalogue_key: bytes, damaged: list[DamagedObject] | None = None
+) -> list[StoredTombstone]:
+    """All tombstones.
+
+    Args:
+        damaged: where given, it gets the tombstones that cannot be read, which is all the same to
+            whoever deletes nothing: who does must not pass it.
+
+    Raises:
+        DamagedObject, UnsupportedVersion.
+    """
     found: list[StoredTombstone] = []
     for info in storage.list(TOMBSTONES):
         try:
             sealed = storage.get(info.name)
+            tombstone = _decode(sealed, catalogue_key, info.name)
         except ObjectNotFound:
             continue
-        if blake3(sealed).digest() != digest_of(info.name):
-            raise DamagedObject(info.name, "its bytes are not what its name says")
-        raw = unseal(catalogue_key, KIND, sealed, info.name)
-        tombstone = decode_record(_tombstone, raw, info.name, VERSION)
+        except DamagedObject as error:
+            if damaged is None:
+                raise
+            damaged.append(error)
+            continue
         found.append(StoredTombstone(info.name, info.modified, tombstone))
     return found
+
+
+def _decode(sealed: bytes, catalogue_key: bytes, name: str) -> Tombstone:
+    if blake3(sealed).digest() != digest_of(name):
+        raise DamagedObject(name, "its bytes are not what its name says")
+    return decode_record(_tombstone, unseal(catalogue_key, KIND, sealed, name), name, VERSION)

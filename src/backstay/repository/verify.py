@@ -294,7 +294,7 @@ class _Verify:
         """Tell later backups not to rely on damaged packs; each is told once."""
         told = {
             pack
-            for stored in read_tombstones(self._storage, self._catalogue_key)
+            for stored in read_tombstones(self._storage, self._catalogue_key, [])
             if stored.tombstone.reason == DAMAGED
             for pack in stored.tombstone.packs
         }
