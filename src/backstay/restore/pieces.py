@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from backstay.repository.bulk_lookup import BulkLookup
 from backstay.repository.index import Index
 from backstay.restore.spool import no_room, temporary_file
 
@@ -28,7 +29,6 @@ _DTYPE: Final = np.dtype(
     ]
 )
 _BLOCK: Final = 1 << 15
-_NOWHERE: Final = (1 << 64) - 1
 _FRAMES_A_BATCH: Final = 16
 
 
@@ -97,21 +97,14 @@ class Pieces:
             raise no_room(error) from error
 
     def _locate(self, index: Index) -> npt.NDArray[np.uint64]:
-        numbers: dict[bytes, int] = {}
+        lookup = BulkLookup(index)
         keys = np.empty(self._count, np.uint64)
         for start in range(0, self._count, _BLOCK):
             block = self._block(start, min(start + _BLOCK, self._count)).copy()
-            for row, blob in enumerate(block["blob"].tolist()):
-                location = index.locate(blob)
-                if location is None:
-                    block["key"][row] = _NOWHERE
-                    continue
-                number = numbers.setdefault(location.pack, len(numbers))
-                block["key"][row] = number << 32 | location.frame
-                block["offset"][row] = location.offset
+            block["key"], block["offset"] = lookup.locate(block["blob"])
             keys[start : start + len(block)] = block["key"]
             os.pwrite(self._file.fileno(), block.tobytes(), start * _DTYPE.itemsize)
-        self._packs = list(numbers)
+        self._packs = lookup.packs
         return keys
 
     def _sort(self, order: npt.NDArray[np.intp]) -> None:
