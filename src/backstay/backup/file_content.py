@@ -2,6 +2,7 @@
 
 import os
 import stat
+import time
 from typing import NamedTuple
 
 from backstay.domain.entry import Chunk, FileStat
@@ -16,6 +17,8 @@ INLINE = 512
 
 _ATTEMPTS = 3
 _ZEROS = bytes(4096)
+_TICK_NS = 20_000_000
+"""Linux stamps files with the time of its last timer tick, which is up to 10 ms ago (jiffies at 100 Hz)."""
 _REPEAT_UP_TO = 64 << 20
 
 
@@ -64,6 +67,7 @@ class ContentReader:
         size, read_bytes = seen.size, 0
         before: os.stat_result | None = None
         for attempt in range(1, _ATTEMPTS + 1):
+            began_ns = time.time_ns()
             if size <= SMALL_FILE:
                 data = read_small(fd, size)
                 after = os.fstat(fd)
@@ -75,10 +79,13 @@ class ContentReader:
             if not stat.S_ISREG(after.st_mode):
                 raise OtherKind
             stable = same_version(seen, after) if before is None else _same(before, after)
-            if stable and got == after.st_size:
+            if stable and got == after.st_size and after.st_ctime_ns < began_ns - _TICK_NS:
                 return Content(after, inline, chunks, got, False, read_bytes)
             if attempt == _ATTEMPTS or max(size, after.st_size) > _REPEAT_UP_TO:
                 break
+            if stable:
+                # Modified so shortly before that a change during the read may bear the same time.
+                time.sleep(_TICK_NS / 1e9)
             before, size = after, after.st_size
             os.lseek(fd, 0, os.SEEK_SET)
         return Content(after, inline, chunks, got, True, read_bytes)

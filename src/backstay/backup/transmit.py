@@ -70,6 +70,7 @@ class Transmit:
         self._extras = ExtrasReader()
         self._owners = Owners()
         self._links: OrderedDict[tuple[int, int], Content] = OrderedDict()
+        self._unlisted: set[bytes] = set()
         self._chain: DirectoryChain | None = None
         self._chain_root = -1
         self._grade = Grade.STABLE
@@ -121,6 +122,8 @@ class Transmit:
             dir_fd, gone = -1, reason_of(error)
         else:
             gone = segment.unlisted
+        if segment.unlisted:
+            self._unlisted.add(segment.path)
         for name in segment.gone:
             self._state.forget_below(segment.path + b"/" + name if segment.path else name)
         entries: list[Entry] = []
@@ -280,8 +283,9 @@ class Transmit:
                 finally:
                     os.close(fd)
             except OSError as error:
-                # Its content has been dealt with; only what cannot be seen in a listing is missing.
-                self._problem(path, f"attributes could not be read: {reason_of(error)}", self._grade)
+                if path not in self._unlisted:
+                    # Its content has been dealt with; only what no listing shows is missing.
+                    self._problem(path, f"attributes could not be read: {reason_of(error)}", self._grade)
         if extras.problem:
             self._problem(path, extras.problem, self._grade)
         return self._plain_entry(seen, extras, page=below[0], totals=below[1])
