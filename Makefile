@@ -8,6 +8,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 SRC ?=
+WORK ?= build/bench
 WORK ?= bench/work
 PEERS ?=
 SMALL ?=
@@ -37,7 +38,10 @@ lint: setup
 	$(BIN)/lint-imports
 
 bench: setup
-	$(BIN)/backstay bench
+	@mkdir -p '$(WORK)'
+	$(BIN)/python bench/side_by_side.py --work '$(WORK)' $(if $(PEERS),--peers '$(PEERS)') $(if $(SMALL),--small '$(SMALL)')
+	$(BIN)/python bench/growth.py --work '$(WORK)'
+	$(BIN)/python bench/index_scale.py --work '$(WORK)'
 	$(BIN)/python bench/side_by_side.py --work '$(WORK)' $(if $(PEERS),--peers '$(PEERS)') $(if $(SMALL),--small '$(SMALL)') --results bench/RESULTS.md
 	$(BIN)/python bench/growth.py --work '$(WORK)' --results bench/RESULTS.md
 	$(BIN)/python bench/index_scale.py --work '$(WORK)' --results bench/RESULTS.md

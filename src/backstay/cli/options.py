@@ -1,5 +1,6 @@
 """Arguments and options that several commands share."""
 
+import os
 from pathlib import Path
 
 import click
@@ -25,3 +26,8 @@ verbose = click.option("--verbose", "-v", is_flag=True, help="List every problem
 backup_set = click.option(
     "--set", "backup_set", metavar="NAME", help="Only restore points of this backup set."
 )
+
+
+def point_path(path: str) -> bytes:
+    """A path inside a restore point as a user writes it: absolute, or relative to the working folder."""
+    return os.path.abspath(os.fsencode(path))

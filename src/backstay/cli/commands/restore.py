@@ -74,7 +74,7 @@ def command(
             repository,
             chosen,
             target=os.fsencode(target),
-            paths=[os.path.abspath(os.fsencode(path)) for path in paths],
+            paths=[options.point_path(path) for path in paths],
             existing=Existing(existing or "refuse"),
             with_permissions=not no_permissions,
             numeric_ids=numeric_ids,
@@ -95,15 +95,17 @@ def _tell_plan(plan: "RestorePlan", output: Output) -> None:
     figures = plan.figures
     output.event("plan", {**vars(figures), "point": plan.point.id.hex(), "problems": len(plan.problems)})
     parts = [counted(figures.files, "file"), size(figures.bytes), counted(figures.folders, "folder")]
-    for number, noun in (
-        (figures.links, "hard link"),
-        (figures.others, "link or special file"),
-        (figures.replaced, "file replaced"),
-        (figures.skipped, "file skipped"),
-        (figures.renamed, "file restored beside what exists"),
-    ):
-        if number:
-            parts.append(f"{number:,} {noun}")
+    parts += [
+        counted(number, one, many)
+        for number, one, many in (
+            (figures.links, "hard link", "hard links"),
+            (figures.others, "link or special file", "links and special files"),
+            (figures.replaced, "file replaced", "files replaced"),
+            (figures.skipped, "file skipped", "files skipped"),
+            (figures.renamed, "file beside what exists", "files beside what exists"),
+        )
+        if number
+    ]
     when = local_time(plan.point.manifest.time_ns)
     output.line(f"restoring {plan.point.short_id} of {when} to {shown(plan.target)}: {', '.join(parts)}")
     _list("warning", "was not captured at one moment", plan.warnings, output)
