@@ -8,7 +8,6 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 SRC ?=
-WORK ?= build/bench
 WORK ?= bench/work
 PEERS ?=
 SMALL ?=
@@ -39,9 +38,6 @@ lint: setup
 
 bench: setup
 	@mkdir -p '$(WORK)'
-	$(BIN)/python bench/side_by_side.py --work '$(WORK)' $(if $(PEERS),--peers '$(PEERS)') $(if $(SMALL),--small '$(SMALL)')
-	$(BIN)/python bench/growth.py --work '$(WORK)'
-	$(BIN)/python bench/index_scale.py --work '$(WORK)'
 	$(BIN)/python bench/side_by_side.py --work '$(WORK)' $(if $(PEERS),--peers '$(PEERS)') $(if $(SMALL),--small '$(SMALL)') --results bench/RESULTS.md
 	$(BIN)/python bench/growth.py --work '$(WORK)' --results bench/RESULTS.md
 	$(BIN)/python bench/index_scale.py --work '$(WORK)' --results bench/RESULTS.md
