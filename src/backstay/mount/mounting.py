@@ -128,9 +128,11 @@ def check_fuse() -> None:
 def _threads(major: int, minor: int) -> dict[str, int]:
     """How many requests are answered at a time, where libfuse can be told (since 3.12).
 
-    Some of those versions complain of their own default on standard error.
+    3.14 complains of its own default on standard error, unless idle threads are told as well.
     """
-    return {"max_threads": _THREADS} if (major, minor) >= (3, 12) else {}
+    if (major, minor) < (3, 12):
+        return {}
+    return {"max_threads": _THREADS, "max_idle_threads": _THREADS}
 
 
 @contextmanager
