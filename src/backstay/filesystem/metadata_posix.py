@@ -48,6 +48,9 @@ FLAG_NAMES: Final = {
 
 USER_FLAGS: Final = sum(FLAG_NAMES)
 
+MOST_XATTR_BYTES: Final = 1 << 20
+"""Extended attributes of one file beyond this are not kept; ext4 and NFS have at most 64 KiB."""
+
 _NOT_SUPPORTED: Final = (errno.EOPNOTSUPP, errno.ENOTTY, errno.ENOSYS)
 
 
@@ -162,4 +165,6 @@ class ExtrasReader:
                 # Another process may take an attribute away between the list and the read.
                 if error.errno != errno.ENODATA:
                     problem = problem or f"extended attribute {name} could not be read: {reason_of(error)}"
+        if sum(len(name) + len(value) for name, value in found) > MOST_XATTR_BYTES:
+            return (), f"its extended attributes are larger than {MOST_XATTR_BYTES >> 20} MiB together"
         return tuple(sorted(found)), problem

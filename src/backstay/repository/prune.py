@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from backstay.domain.errors import AlreadyRunning, DamagedObject, ObjectNotFound, RepositoryError
+from backstay.domain.errors import DamagedObject, ObjectNotFound, RepositoryError
 from backstay.repository.encryption import FrameKey
 from backstay.repository.index import Index, RunBuilder
 from backstay.repository.index_store import put_run, replace_index
@@ -29,6 +29,7 @@ from backstay.repository.repack import Repacker
 from backstay.repository.repository import Repository
 from backstay.repository.session import (
     ABANDONED,
+    COLLECTOR,
     LEASE_SECONDS,
     REVOKED,
     SessionMarker,
@@ -36,7 +37,7 @@ from backstay.repository.session import (
     end_session,
     forget_session,
     list_sessions,
-    read_session,
+    refuse_second_collector,
 )
 from backstay.repository.tombstone import (
     DAMAGED,
@@ -50,7 +51,6 @@ from backstay.repository.tombstone import (
 GRACE_SECONDS = 24 * 3600
 """So long a condemned pack stays at least: a reader that still wants it has time to finish."""
 
-_KIND = "prune"
 _MANY_RUNS = 24
 
 
@@ -101,7 +101,11 @@ def run_prune(
     if dry_run:
         return _Prune(repository, None, grace_seconds, most_unused, tell).dry_run(expire)
     marker = SessionMarker(
-        repository.storage, repository.secrets.catalogue_key, kind=_KIND, backup_set="", now_ns=time.time_ns()
+        repository.storage,
+        repository.secrets.catalogue_key,
+        kind=COLLECTOR,
+        backup_set="",
+        now_ns=time.time_ns(),
     )
     try:
         prune = _Prune(repository, marker, grace_seconds, most_unused, tell)
@@ -179,15 +183,7 @@ class _Prune:
                 self._outcome.notes.append(
                     f"session {state.id.hex()[:8]} was silent for a day and was given up"
                 )
-                continue
-            if not state.ended:
-                info = read_session(self._storage, state.id, self._catalogue_key)
-                if info is not None and info.kind == _KIND:
-                    raise AlreadyRunning(
-                        f"{info.file_server} (process {info.process}) is pruning this repository already",
-                        hint="wait until it is done; one that died is given up after a day",
-                    )
-        return states
+        return refuse_second_collector(self._storage, self._catalogue_key, states)
 
     def _points(self) -> list[RestorePoint]:
         before = len(self._repository.damaged)

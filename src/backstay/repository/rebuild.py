@@ -22,6 +22,13 @@ from backstay.repository.manifest import (
 )
 from backstay.repository.pack import BlobKind, BlobRecord, Trailer, read_trailer
 from backstay.repository.repository import Repository
+from backstay.repository.session import (
+    ABANDONED,
+    COLLECTOR,
+    SessionMarker,
+    list_sessions,
+    refuse_second_collector,
+)
 from backstay.repository.tombstone import read_tombstones
 
 _AT_ONCE = 8
@@ -57,8 +64,21 @@ def run_rebuild(
         progress: told the packs read so far, and all.
 
     Raises:
+        AlreadyRunning: another rebuild or a prune is under way.
         StorageError.
     """
+    storage, key = repository.storage, repository.secrets.catalogue_key
+    marker = SessionMarker(storage, key, kind=COLLECTOR, backup_set="", now_ns=time.time_ns())
+    try:
+        others = list_sessions(storage)
+        del others[marker.id]
+        refuse_second_collector(storage, key, others)
+        return _rebuild(repository, progress)
+    finally:
+        marker.end(ABANDONED)
+
+
+def _rebuild(repository: Repository, progress: Callable[[int, int], None]) -> RebuildOutcome:
     outcome = RebuildOutcome()
     storage, key = repository.storage, repository.secrets.catalogue_key
     old = [info.name for info in storage.list(INDEX)]
@@ -117,9 +137,16 @@ def _restore_manifests(repository: Repository, details: list[BlobRecord], outcom
     storage, key = repository.storage, repository.secrets.catalogue_key
     known = {point.manifest.details for point in points}
     known_points: set[bytes] = set()
-    for expiry in read_expiries(storage, key):
-        known.update(point.details for point in expiry.points)
-        known_points.update(point.id for point in expiry.points)
+    try:
+        for expiry in read_expiries(storage, key):
+            known.update(point.details for point in expiry.points)
+            known_points.update(point.id for point in expiry.points)
+    except DamagedObject as error:
+        outcome.damages.append(error)
+        outcome.notes.append(
+            "no lost manifest was made anew, as it is not known which restore points were taken out on purpose"
+        )
+        return
     index: Index = repository.load_index()
     reader = repository.reader_of(index)
     for blob in details:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from backstay.domain.errors import DamagedObject, ObjectExists, ObjectNotFound
+from backstay.domain.errors import AlreadyRunning, DamagedObject, ObjectExists, ObjectNotFound
 from backstay.repository.encryption import seal, unseal
 from backstay.repository.layout import SESSIONS
 from backstay.repository.wire import ShortId, decode_record
@@ -23,6 +23,9 @@ from backstay.storage.interface import Storage
 
 KIND = b"BSSESSN1"
 VERSION = 1
+
+COLLECTOR = "prune"
+"""Kind of the sessions of which there is one at a time: prune and rebuild."""
 
 COMMITTED = b"committed"
 ABANDONED = b"abandoned"
@@ -134,6 +137,40 @@ def read_session(storage: Storage, session: bytes, catalogue_key: bytes) -> Sess
     if info.id != session:
         raise DamagedObject(name, "it belongs to another session")
     return info
+
+
+def refuse_second_collector(
+    storage: Storage, catalogue_key: bytes, states: dict[bytes, SessionState]
+) -> dict[bytes, SessionState]:
+    """The states of other sessions, those of dead collectors of this machine ended.
+
+    Raises:
+        AlreadyRunning: one of them is a prune or rebuild that is still at work.
+    """
+    settled = dict(states)
+    for state in states.values():
+        info = None if state.ended else read_session(storage, state.id, catalogue_key)
+        if info is None or info.kind != COLLECTOR:
+            continue
+        if info.file_server == socket.gethostname() and not _is_alive(info.process):
+            end_session(storage, state.id, ABANDONED)
+            settled[state.id] = state._replace(ended=True)
+            continue
+        raise AlreadyRunning(
+            f"{info.file_server} (process {info.process}) is pruning or rebuilding this repository already",
+            hint="wait until it is done; one that died on another machine is given up after a day",
+        )
+    return settled
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def forget_session(storage: Storage, session: bytes) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -27,7 +27,7 @@ from backstay.repository.pack import PREFIX, Trailer, trailer_of
 from backstay.repository.reachability import Marks, References, roots_of
 from backstay.repository.repository import Repository
 from backstay.repository.tombstone import DAMAGED, Tombstone, put_tombstone, read_tombstones
-from backstay.repository.tree import decode_page
+from backstay.repository.tree import PageRow, decode_page
 
 _MOST_FILES = 10_000
 _AT_ONCE = 3
@@ -261,27 +261,36 @@ class _Verify:
                 name = f"restore point {point.short_id}"
                 self._outcome.damages.append(DamagedObject(name, "blobs that it needs are in no pack"))
             if root[:PREFIX] in tainted and self._repository.secrets.can_read:
-                self._walk(point, root, b"", tainted, reader)
+                self._walk(point, root, tainted, reader)
         if not self._repository.secrets.can_read:
             self._outcome.notes.append("files can be named only with a passphrase or the recovery key")
 
-    def _walk(
-        self, point: RestorePoint, page: bytes, path: bytes, tainted: set[bytes], reader: BlobReader
+    def _walk(self, point: RestorePoint, root: bytes, tainted: set[bytes], reader: BlobReader) -> None:
+        """Name the touched files of a restore point; pages that are not tainted are not opened."""
+        waiting = [(root, b"")]
+        while waiting:
+            page, path = waiting.pop()
+            try:
+                rows = decode_page(reader.read(page), page)
+            except (DamagedObject, UnsupportedVersion):
+                self._touch(point, path or b"/", True)
+                continue
+            below = [
+                (row.page, path + b"/" + row.name if isinstance(row, Entry) else path)
+                for row in rows
+                if row.page is not None and row.page[:PREFIX] in tainted
+            ]
+            # The last in comes out first, so the names come in order.
+            waiting += reversed(below)
+            self._touch_files(point, path, rows, tainted)
+
+    def _touch_files(
+        self, point: RestorePoint, path: bytes, rows: Sequence[Entry | PageRow], tainted: set[bytes]
     ) -> None:
-        """Name the touched files below a page; pages that are not tainted are not opened."""
-        try:
-            rows = decode_page(reader.read(page), page)
-        except (DamagedObject, UnsupportedVersion):
-            self._touch(point, path or b"/", True)
-            return
         for row in rows:
             if not isinstance(row, Entry):
-                if row.page[:PREFIX] in tainted:
-                    self._walk(point, row.page, path, tainted, reader)
-            elif row.page is not None:
-                if row.page[:PREFIX] in tainted:
-                    self._walk(point, row.page, path + b"/" + row.name, tainted, reader)
-            elif any(chunk.blob is not None and chunk.blob[:PREFIX] in tainted for chunk in row.chunks or ()):
+                continue
+            if any(chunk.blob is not None and chunk.blob[:PREFIX] in tainted for chunk in row.chunks or ()):
                 self._touch(point, path + b"/" + row.name, False)
 
     def _touch(self, point: RestorePoint, path: bytes, is_folder: bool) -> None:
