@@ -37,18 +37,21 @@ class Action(IntEnum):
     """It is made under another name."""
 
 
-def decide(mode: int, existing: int | None, policy: Existing) -> Action:
+def decide(mode: int, existing: int | None, policy: Existing, *, above: bool = False) -> Action:
     """What to do with an entry.
 
     Args:
         mode: its st_mode.
         existing: st_mode of what has its name at the target, or None.
         policy: REFUSE counts as SKIP here, for it lets no restore begin where something exists.
+        above: it is only a folder above what was chosen; nothing yields to such.
     """
     if existing is None:
         return Action.CREATE
     if stat.S_ISDIR(mode) and stat.S_ISDIR(existing):
         return Action.ENTER
+    if above:
+        return Action.SKIP
     if policy is Existing.OVERWRITE:
         return Action.REPLACE_FOLDER if stat.S_ISDIR(existing) else Action.REPLACE
     if policy is Existing.KEEP_BOTH:

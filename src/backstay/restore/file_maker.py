@@ -64,6 +64,11 @@ class FileMaker:
         self._folder = folder
         return self._dir_fd
 
+    @property
+    def folder_path(self) -> bytes:
+        """Where the folder entered last is, from the target on."""
+        return b"/".join(self._places.components(max(self._folder, 0)))
+
     def path(self, folder: int, name: bytes) -> bytes:
         """Where `name` is, from the target on."""
         return b"/".join((*self._places.components(folder), name))

@@ -1,7 +1,7 @@
 """Which files of a restore point are names of one file, found with arrays on any number of them."""
 
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -27,15 +27,18 @@ class HardLinks:
         self._inodes.append(record.entry.inode)
         self._contents.append(_content_of(record.entry))
 
-    def tie(self, links: Spool[LinkRecord], add_file: Callable[[FileRecord], int]) -> None:
+    def tie(self, links: Spool[LinkRecord], add_file: Callable[[FileRecord], bool]) -> Iterator[FileRecord]:
         """Give the first name of each file to `add_file`, and append the others to `links`.
 
         Args:
-            add_file: returns a negative number for a file that cannot be restored.
+            add_file: returns False for a file that cannot be restored.
+
+        Yields:
+            Every name of the files that cannot be restored.
         """
         first_of = self._first_names()
         lost: set[int] = set()
-        reader = self._records.reader()
+        reader, firsts = self._records.reader(), self._records.reader()
         offsets = array("Q")
         at = 0
         for row in range(len(self._records)):
@@ -44,10 +47,13 @@ class HardLinks:
             at = reader.next
             first = int(first_of[row])
             if first == row:
-                if add_file(record) < 0:
+                if not add_file(record):
                     lost.add(row)
-            elif first not in lost:
-                other = reader.at(offsets[first])
+                    yield record
+            elif first in lost:
+                yield record
+            else:
+                other = firsts.at(offsets[first])
                 links.append(LinkRecord(record.folder, record.action, record.name, other.folder, other.name))
 
     def _first_names(self) -> "np.ndarray[tuple[int], np.dtype[np.intp]]":

@@ -6,21 +6,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from backstay.domain.entry import Entry, Grade
-from backstay.domain.errors import DamagedObject, TargetError, UsageError
-from backstay.filesystem.opening import DirectoryChain
-from backstay.filesystem.reasons import reason_of
+from backstay.domain.entry import Chunk, Entry, Grade, Totals
+from backstay.domain.errors import DamagedObject
 from backstay.repository.blob_source import BlobSource
 from backstay.repository.manifest import RestorePoint
 from backstay.repository.repository import Repository
-from backstay.repository.tree import PageRow, decode_page, find_entry, iterate_chunks
-from backstay.restore.existing import Action, Existing, decide, name_beside
-from backstay.restore.folders import Folders
+from backstay.repository.tree import PageRow, decode_page, iterate_chunks
+from backstay.restore.chosen import WHOLE, Chosen, choose, choose_set, chosen_children, entry_at, not_there
+from backstay.restore.existing import Action, Existing, decide
+from backstay.restore.folders import Folders, Places
 from backstay.restore.hard_links import HardLinks
 from backstay.restore.outcome import RestoreProblem
 from backstay.restore.pieces import Pieces
 from backstay.restore.progress import PLAN, Progress, Silent
 from backstay.restore.spool import FileRecord, FolderRecord, LinkRecord, Spool
+from backstay.restore.target_view import TargetView
 
 _TOLD = 1000
 _PROGRESS_EVERY = 1000
@@ -137,7 +137,9 @@ def plan_restore(
         point, BlobSource(repository), os.path.abspath(target), existing, with_permissions, numeric_ids
     )
     try:
-        _Planner(plan, now or datetime.now(), progress or Silent()).run(list(paths), strip)
+        with TargetView(plan.target, existing) as view:
+            planner = _Planner(plan, view, now or datetime.now(), progress or Silent())
+            planner.run(list(paths), strip=strip)
     except BaseException:
         plan.close()
         raise
@@ -156,103 +158,65 @@ class _Level:
 
     number: int
     exists: bool
-    entries: Iterator[tuple[Entry, "_Chosen"]]
-
-
-class _Chosen:
-    """A part of the tree that was asked for: whole, or some of its children."""
-
-    def __init__(self) -> None:
-        self.whole = False
-        self.children: dict[bytes, _Chosen] = {}
-
-    def add(self, path: bytes) -> None:
-        node = self
-        for name in path.strip(b"/").split(b"/") if path.strip(b"/") else []:
-            node = node.children.setdefault(name, _Chosen())
-        node.whole = True
-
-
-_WHOLE = _Chosen()
-_WHOLE.whole = True
+    entries: Iterator[tuple[Entry, Chosen]]
 
 
 class _Planner:
     """Walks the chosen parts of the tree once."""
 
-    def __init__(self, plan: RestorePlan, now: datetime, progress: Progress) -> None:
-        self._blobs = plan.blobs
+    def __init__(self, plan: RestorePlan, view: TargetView, now: datetime, progress: Progress) -> None:
+        self._read = plan.blobs.read
         self._plan = plan
+        self._view = view
         self._now = now
         self._progress = progress
         self._names: list[bytes] = []
-        self._chain: DirectoryChain | None = None
-        self._dir_fd = -1
         self._linked = HardLinks()
         self._seen = 0
 
-    def run(self, paths: list[bytes], strip: bool) -> None:
+    def run(self, paths: list[bytes], *, strip: bool) -> None:
         """Walk, then tie hard links and find the pieces."""
         started = time.monotonic()
         plan = self._plan
         self._progress.phase_started(PLAN, 0, 0)
-        top = _open_target(plan.target, plan.existing)
         try:
-            if top is not None:
-                self._chain = DirectoryChain(top)
-            for level in self._tops(paths, strip, exists=top is not None):
+            for level in self._tops(paths, strip=strip):
                 self._walk(level)
+            places = Places(plan.folders)
+            for record in self._linked.tie(plan.links, self._add_content):
+                where = os.path.join(plan.target, *places.components(record.folder), record.name)
+                plan.problems.append(RestoreProblem(where, "the list of its pieces is lost"))
         finally:
-            if self._chain is not None:
-                self._chain.close()
-            if top is not None:
-                os.close(top)
-        self._linked.tie(plan.links, self._add_content)
+            self._linked.close()
         plan.figures.links = len(plan.links)
-        plan.pieces.arrange(self._blobs.index)
-        self._linked.close()
+        plan.pieces.arrange(plan.blobs.index)
         self._progress.phase_ended(PLAN, time.monotonic() - started)
 
-    def _tops(self, paths: list[bytes], strip: bool, *, exists: bool) -> Iterator[_Level]:
-        root = self._plan.point.manifest.root
-        chosen = _Chosen()
-        for path in paths or [b"/"]:
-            chosen.add(os.path.normpath(path))
-        if strip and paths:
-            for path in paths:
-                entry = self._resolve(root, path)
-                yield _Level(0, exists, iter([(entry, _WHOLE)]))
-        else:
-            yield _Level(0, exists, self._entries(root, chosen, b""))
-
-    def _resolve(self, page: bytes, path: bytes) -> Entry:
-        entry: Entry | None = None
-        for name in os.path.normpath(path).strip(b"/").split(b"/"):
-            entry = find_entry(page, name, self._blobs.read) if page else None
-            if entry is None:
-                raise _not_there(path)
-            page = entry.page or b""
-        assert entry is not None
-        return entry
-
-    def _entries(self, page: bytes, chosen: _Chosen, path: bytes) -> Iterator[tuple[Entry, _Chosen]]:
-        if chosen.whole:
-            yield from ((entry, _WHOLE) for entry in self._folder(page, path))
+    def _tops(self, paths: list[bytes], *, strip: bool) -> Iterator[_Level]:
+        point = self._plan.point
+        if not (strip and paths):
+            chosen = choose(paths) if paths else choose_set(point, self._read)
+            yield _Level(0, self._view.exists, self._entries(point.manifest.root, chosen, b""))
             return
-        for name, part in sorted(chosen.children.items()):
-            entry = find_entry(page, name, self._blobs.read)
+        entries = [(path, entry_at(point, path, self._read)) for path in paths]
+        for path, entry in entries:
             if entry is None:
-                raise _not_there(path + b"/" + name)
-            if not part.whole and not entry.is_directory:
-                raise _not_there(path + b"/" + name + b"/" + next(iter(part.children)))
-            yield entry, part
+                raise not_there(path)
+            yield _Level(0, self._view.exists, iter([(entry, WHOLE)]))
+
+    def _entries(self, page: bytes, chosen: Chosen, path: bytes) -> Iterator[tuple[Entry, Chosen]]:
+        if chosen.whole:
+            return ((entry, WHOLE) for entry in self._folder(page, path))
+        return chosen_children(page, chosen, path, self._read)
 
     def _folder(self, page: bytes, path: bytes) -> Iterator[Entry]:
         """All that is in a folder; a page that is damaged costs what it lists, and no more."""
         try:
-            rows = decode_page(self._blobs.read(page), page)
+            rows = decode_page(self._read(page), page)
         except DamagedObject as error:
-            self._problem(b"", f"the list of what is in this folder is lost: {error.what}", path)
+            where = os.path.join(self._plan.target, path.strip(b"/"))
+            reason = f"a list of what is in this folder is lost: {error.what}"
+            self._plan.problems.append(RestoreProblem(where, reason))
             return
         for row in rows:
             if isinstance(row, PageRow):
@@ -276,106 +240,64 @@ class _Planner:
             entry, chosen = item
             self._seen += 1
             if self._seen % _PROGRESS_EVERY == 0:
-                self._progress.advanced(self._seen, self._plan.figures.bytes, b"/" + b"/".join(self._names))
-            action, name = self._decide(level, entry)
+                self._progress.advanced(self._seen, self._plan.figures.bytes, self._path())
+            action, name = self._decide(level, entry, chosen)
             if action is Action.SKIP:
-                self._skip(entry, name)
+                below = entry.totals or Totals()
+                self._plan.figures.skipped += 1 + below.files + below.directories + below.others
             elif entry.is_directory:
-                below = self._add_folder(level, entry, chosen, action, name)
-                levels.append(below)
+                levels.append(self._add_folder(level, entry, chosen, action, name))
                 self._names.append(name)
-                self._enter(below)
+                self._enter(levels[-1])
             else:
                 self._add_file(level.number, entry, action, name)
 
     def _enter(self, level: _Level) -> None:
-        if level.exists and self._chain is not None:
-            try:
-                self._dir_fd = self._chain.open(self._names)
-            except OSError as error:
-                raise TargetError(
-                    f"{os.fsdecode(self._path())!r} cannot be opened: {reason_of(error)}",
-                    hint="restore as root, or to another place",
-                ) from error
+        if level.exists:
+            self._view.enter(self._names)
 
-    def _decide(self, level: _Level, entry: Entry) -> tuple[Action, bytes]:
-        if not level.exists:
-            return Action.CREATE, entry.name
-        there = self._stat(entry.name)
-        action = decide(entry.mode, there.st_mode if there else None, self._plan.existing)
+    def _decide(self, level: _Level, entry: Entry, chosen: Chosen) -> tuple[Action, bytes]:
+        name = entry.name
+        there = self._view.stat(name) if level.exists else None
         if there is None:
-            return action, entry.name
-        if action is Action.REPLACE:
-            self._plan.figures.replaced += 1
-            if there.st_nlink == 1:
-                self._plan.figures.freed_bytes += there.st_blocks * 512
-        elif action is Action.REPLACE_FOLDER:
-            if self._is_filled(entry.name):
-                self._problem(entry.name, "a folder that is not empty has its name, and was left")
-                return Action.SKIP, entry.name
-            self._plan.figures.replaced += 1
-        elif action is Action.KEEP_BOTH:
-            self._plan.figures.renamed += 1
-            return action, self._free_name(entry.name)
-        elif action is Action.ENTER:
-            self._plan.figures.entered += 1
-        elif entry.is_directory:
+            return Action.CREATE, name
+        figures = self._plan.figures
+        action = decide(entry.mode, there.st_mode, self._plan.existing, above=not chosen.whole)
+        if action is Action.REPLACE_FOLDER and self._view.is_filled(name):
+            self._problem(name, "a folder that is not empty has its name, and was left")
+            return Action.SKIP, name
+        if action is Action.SKIP and entry.is_directory:
             self._problem(
-                entry.name, "something that is no folder has its name, and was left with nothing below it"
+                name, "a file or link has the name of this folder, and was left with nothing below it"
             )
-        return action, entry.name
+        elif action is Action.ENTER:
+            figures.entered += 1
+        elif action is Action.KEEP_BOTH:
+            figures.renamed += 1
+            return action, self._view.free_name(name, self._now)
+        elif action is not Action.SKIP:
+            figures.replaced += 1
+            figures.freed_bytes += there.st_blocks * 512 if there.st_nlink == 1 else 0
+        return action, name
 
-    def _stat(self, name: bytes) -> os.stat_result | None:
-        try:
-            return os.stat(name, dir_fd=self._dir_fd, follow_symlinks=False)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise TargetError(
-                f"{os.fsdecode(self._path(name))!r} cannot be examined: {reason_of(error)}",
-                hint="restore as root, or to another place",
-            ) from error
-
-    def _is_filled(self, name: bytes) -> bool:
-        assert self._chain is not None
-        fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=self._dir_fd)
-        try:
-            with os.scandir(fd) as found:
-                return next(found, None) is not None
-        finally:
-            os.close(fd)
-
-    def _free_name(self, name: bytes) -> bytes:
-        attempt = 1
-        while self._stat(beside := name_beside(name, self._now, attempt)) is not None:
-            attempt += 1
-        return beside
-
-    def _skip(self, entry: Entry, name: bytes) -> None:
-        below = entry.totals
-        self._plan.figures.skipped += 1 + (below.files + below.directories + below.others if below else 0)
-
-    def _add_folder(
-        self, level: _Level, entry: Entry, chosen: _Chosen, action: Action, name: bytes
-    ) -> _Level:
+    def _add_folder(self, level: _Level, entry: Entry, chosen: Chosen, action: Action, name: bytes) -> _Level:
         plan = self._plan
         if action is not Action.ENTER:
             plan.figures.folders += 1
         finish = action is not Action.ENTER or (chosen.whole and plan.existing is Existing.OVERWRITE)
         bare = entry._replace(page=None, totals=None)
         number = plan.folders.add(FolderRecord(level.number, action, name, finish, bare))
-        path = b"/" + b"/".join((*self._names, name))
         if entry.page is None:
             self._problem(name, "the folder could not be read when it was backed up")
             return _Level(number, False, iter(()))
         exists = level.exists and action is Action.ENTER
+        path = b"/" + b"/".join((*self._names, name))
         return _Level(number, exists, self._entries(entry.page, chosen, path))
 
     def _add_file(self, folder: int, entry: Entry, action: Action, name: bytes) -> None:
-        figures = self._plan.figures
         if entry.is_regular:
             if not entry.has_content:
-                figures.without_content += 1
+                self._plan.figures.without_content += 1
                 self._problem(name, "it could not be read when it was backed up")
                 return
             if entry.grade >= Grade.CHANGED:
@@ -383,46 +305,40 @@ class _Planner:
         record = FileRecord(folder, action, 0, name, entry)
         if entry.nlink > 1 and entry.device:
             self._linked.add(record)
-        else:
-            self._add_content(record)
+        elif not self._add_content(record):
+            self._problem(name, "the list of its pieces is lost")
 
-    def _add_content(self, record: FileRecord) -> int:
-        """Spool a file with its pieces; returns the offset of its record, or -1 where its list is lost."""
+    def _add_content(self, record: FileRecord) -> bool:
+        """Spool a file with its pieces; False where the list of them is lost."""
         plan, entry = self._plan, record.entry
         if not entry.is_regular:
             plan.figures.others += 1
-            return plan.prepared.append(record)
-        if not entry.chunks:
-            self._count(entry, len(entry.inline or b""))
-            return plan.prepared.append(record)
-        at = data = count = 0
-        file = plan.files.end
-        try:
-            chunks = entry.chunks
-            if any(chunk.depth for chunk in chunks):
-                # A list that breaks off must be known before its first piece is added.
-                for _ in iterate_chunks(chunks, self._blobs.read):
-                    pass
-            for chunk in iterate_chunks(chunks, self._blobs.read):
-                if chunk.blob is not None:
-                    plan.pieces.add(chunk.blob, chunk.length, file, at)
-                    data += chunk.length
-                    count += 1
-                at += chunk.length
-        except DamagedObject as error:
-            self._problem(record.name, f"the list of its pieces is lost: {error.what}")
-            return -1
-        self._count(entry, data)
-        if not count:
-            return plan.prepared.append(record)
-        record.pieces = count
-        return plan.files.append(record)
+            plan.prepared.append(record)
+            return True
+        chunks = entry.chunks or ()
+        if any(chunk.depth for chunk in chunks) and not self._is_intact(chunks):
+            return False
+        at, data, file = 0, len(entry.inline or b""), plan.files.end
+        for chunk in iterate_chunks(chunks, self._read):
+            if chunk.blob is not None:
+                plan.pieces.add(chunk.blob, chunk.length, file, at)
+                data += chunk.length
+                record.pieces += 1
+            at += chunk.length
+        plan.figures.files += 1
+        plan.figures.bytes += entry.size
+        plan.figures.data_bytes += -(-data // _DISK_BLOCK) * _DISK_BLOCK
+        (plan.files if record.pieces else plan.prepared).append(record)
+        return True
 
-    def _count(self, entry: Entry, data: int) -> None:
-        figures = self._plan.figures
-        figures.files += 1
-        figures.bytes += entry.size
-        figures.data_bytes += -(-data // _DISK_BLOCK) * _DISK_BLOCK
+    def _is_intact(self, chunks: tuple[Chunk, ...]) -> bool:
+        """Whether all pages of a chunk list can be read: known before the first piece is added."""
+        try:
+            for _ in iterate_chunks(chunks, self._read):
+                pass
+        except DamagedObject:
+            return False
+        return True
 
     def _warn(self, entry: Entry, name: bytes) -> None:
         figures = self._plan.figures
@@ -432,46 +348,11 @@ class _Planner:
         else:
             figures.unreadable += 1
             reason = "it could not be read when it was backed up; this is the version before"
-        if entry.has_content and len(self._plan.warnings) < _TOLD:
+        if len(self._plan.warnings) < _TOLD:
             self._plan.warnings.append(RestoreProblem(self._path(name), reason))
 
     def _path(self, name: bytes = b"") -> bytes:
         return os.path.join(self._plan.target, *self._names, name)
 
-    def _problem(self, name: bytes, reason: str, path: bytes | None = None) -> None:
-        where = self._path(name) if path is None else os.path.join(self._plan.target, path.strip(b"/"))
-        self._plan.problems.append(RestoreProblem(where, reason))
-
-
-def _not_there(path: bytes) -> UsageError:
-    return UsageError(
-        f"{os.fsdecode(path)!r} is not in this restore point",
-        hint="`backstay repo files` shows what is in it",
-    )
-
-
-def _open_target(target: bytes, existing: Existing) -> int | None:
-    """The open target, or None where there is nothing yet. Raises TargetError."""
-    shown = os.fsdecode(target)
-    try:
-        fd = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    except NotADirectoryError:
-        raise TargetError(f"{shown!r} is not a folder", hint="restore into a folder") from None
-    except OSError as error:
-        raise TargetError(
-            f"{shown!r} cannot be opened: {reason_of(error)}",
-            hint="check the path and your rights there",
-        ) from error
-    if existing is Existing.REFUSE:
-        with os.scandir(fd) as found:
-            filled = next(found, None) is not None
-        if filled:
-            os.close(fd)
-            raise TargetError(
-                f"{shown!r} is not empty",
-                hint="restore into an empty folder, or say what happens to what exists: "
-                "overwrite, skip or keep both",
-            )
-    return fd
+    def _problem(self, name: bytes, reason: str) -> None:
+        self._plan.problems.append(RestoreProblem(self._path(name), reason))

@@ -152,7 +152,6 @@ class _Hand:
         self._records: SpoolReader[FileRecord] = plan.files.reader()
         self._files = 0
         self._bytes = 0
-        self._path = b""
 
     def prepared(self, start: int, stop: int) -> Done:
         """Make what needs no pieces."""
@@ -185,7 +184,7 @@ class _Hand:
         return self._done()
 
     def _done(self) -> Done:
-        return self._files, self._bytes, self._path
+        return self._files, self._bytes, self.maker.folder_path
 
     def _span(self, pack: bytes, trailer: Trailer, span: list[FrameNeed]) -> None:
         first, last = trailer.frames[span[0].number], trailer.frames[span[-1].number]
@@ -281,8 +280,7 @@ class _Hand:
         self._outcome.lost(record, self._place(record), f"it cannot be written: {reason_of(error)}")
 
     def _place(self, record: FileRecord) -> bytes:
-        self._path = self.maker.path(record.folder, record.name)
-        return self._path
+        return self.maker.path(record.folder, record.name)
 
 
 def _spans(batch: Batch, trailer: Trailer) -> Iterator[list[FrameNeed]]:

@@ -84,3 +84,11 @@ def _check_room(plan: RestorePlan, top: int) -> None:
             f"{os.fsdecode(plan.target)!r} has {free:,} bytes free, and the restore needs {needed:,}",
             hint="make room there, or restore to another place",
         )
+    figures = plan.figures
+    entries = figures.files + figures.folders + figures.others
+    if there.f_files and entries > there.f_ffree:
+        raise TargetError(
+            f"{os.fsdecode(plan.target)!r} has room for {there.f_ffree:,} more files and folders (inodes), "
+            f"and the restore needs {entries:,}",
+            hint="remove files there, or restore to another place",
+        )

@@ -315,3 +315,31 @@ def test_cancelled(bench):
     for path in bench.restored.iterdir():
         assert path.stat().st_size in (1000, 5_000_000)
         assert path.read_bytes() == (bench.source / path.name).read_bytes()
+
+
+def test_a_link_above_the_set_is_left(bench, tmp_path):
+    """A link that stands where a folder above the chosen paths was is neither followed nor removed."""
+    (bench.source / "file").write_bytes(b"f" * 2000)
+    point = bench.backup()
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    above = bench.target / bench.source.parts[1]
+    above.symlink_to(outside)
+    for existing in (Existing.OVERWRITE, Existing.SKIP, Existing.KEEP_BOTH):
+        for paths in ([], [os.fsencode(bench.source / "file")]):
+            outcome = bench.restore(point, existing=existing, paths=paths)
+            assert [problem.path for problem in outcome.problems] == [os.fsencode(above)]
+    assert above.is_symlink()
+    assert (os.listdir(outside), os.listdir(bench.target)) == ([], [above.name])
+
+
+def test_overwrite_leaves_folders_above_the_set_as_they_are(bench):
+    """What stands above the chosen paths keeps its modes and times."""
+    (bench.source / "file").write_bytes(b"f" * 2000)
+    point = bench.backup()
+    above = bench.restored.parent
+    above.mkdir(parents=True)
+    above.chmod(0o751)
+    bench.restore(point, existing=Existing.OVERWRITE)
+    assert above.stat().st_mode & 0o777 == 0o751
+    assert (bench.restored / "file").read_bytes() == b"f" * 2000
