@@ -5,6 +5,7 @@ first need) and frame, every frame is fetched and decoded once, and whatever nee
 is written then.
 """
 
+import mmap
 import os
 import struct
 from collections.abc import Iterator
@@ -109,11 +110,13 @@ class Pieces:
 
     def _sort(self, order: npt.NDArray[np.intp]) -> None:
         sorted_file = temporary_file()
-        whole = np.memmap(self._file, _DTYPE, "r", shape=(self._count,))
-        for start in range(0, self._count, _BLOCK):
-            sorted_file.write(whole[order[start : start + _BLOCK]].tobytes())
+        with mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            for start in range(0, self._count, _BLOCK):
+                rows = np.frombuffer(mapped, _DTYPE)[order[start : start + _BLOCK]]
+                sorted_file.write(rows.tobytes())
+                # What was touched would otherwise stay in memory: the file may be as large as it likes.
+                mapped.madvise(mmap.MADV_DONTNEED)
         sorted_file.flush()
-        del whole
         self._file.close()
         self._file = sorted_file
 

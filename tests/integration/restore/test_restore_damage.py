@@ -2,12 +2,15 @@
 
 import os
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from backstay.domain.errors import KeyMissing
 from backstay.repository.layout import pack_name
-from backstay.repository.pack import read_trailer
+from backstay.repository.pack import BlobKind, read_trailer
+from backstay.repository.repository import Repository
 from backstay.restore.plan import plan_restore
 from backstay.restore.progress import VERIFY, Silent
 from backstay.restore.workflow import run_restore
@@ -141,3 +144,50 @@ def test_what_changes_on_the_disk_before_verification_is_noticed(filled):
     named = {os.fsdecode(problem.path.rpartition(b"/")[2]) for problem in outcome.problems}
     assert named == {"small 07", "large", "tiny", "small 08"}
     assert outcome.verified == 62 - 4
+
+
+def test_a_lost_folder_list_costs_that_folder(own_bench):
+    """Where the page of a folder is damaged the folder is named, and the rest restores."""
+    for name in ("old", "new"):
+        (own_bench.source / name).mkdir()
+        (own_bench.source / name / "file").write_bytes(name.encode() * 500)
+    own_bench.backup()
+    before = set(own_bench.repository.load_index().packs())
+    (own_bench.source / "new" / "file").write_bytes(b"newer" * 500)
+    point = own_bench.backup()
+    for digest in before:
+        trailer = read_trailer(
+            own_bench.repository.storage, pack_name(digest), own_bench.repository.secrets.catalogue_key
+        )
+        for frame in {blob.frame for blob in trailer.blobs() if blob.kind == BlobKind.PAGE}:
+            flip(pack_path(own_bench, digest), trailer.frames[frame].offset)
+    outcome = own_bench.restore(point)
+    (problem,) = outcome.problems
+    assert problem.path == os.fsencode(own_bench.restored / "old")
+    assert (own_bench.restored / "new" / "file").read_bytes() == b"newer" * 500
+    assert list((own_bench.restored / "old").iterdir()) == []
+
+
+def test_hard_links_of_a_lost_file_are_named(own_bench):
+    """Every name of a file that is lost is named."""
+    (own_bench.source / "one").write_bytes(random.Random(7).randbytes(20_000))
+    os.link(own_bench.source / "one", own_bench.source / "two")
+    point = own_bench.backup()
+    for path, frame, _ in frames_of_content(own_bench):
+        flip(path, frame.offset)
+    outcome = own_bench.restore(point)
+    assert {problem.path for problem in outcome.problems} == {
+        os.fsencode(own_bench.restored / name) for name in ("one", "two")
+    }
+    assert list(own_bench.restored.iterdir()) == []
+
+
+def test_content_without_a_place_to_read_it(own_bench):
+    """A write-only credential cannot restore, and says so before anything is written."""
+    (own_bench.source / "file").write_bytes(b"f" * 2000)
+    point = own_bench.backup()
+    secrets = replace(own_bench.repository.secrets, private_keys=())
+    own_bench.repository = Repository.open_with(own_bench.repository.storage, secrets)
+    with pytest.raises(KeyMissing, match="write-only"):
+        own_bench.restore(point)
+    assert list(own_bench.target.iterdir()) == []
