@@ -101,7 +101,7 @@ def _names_of(file: BinaryIO) -> Iterator[bytes]:
 def look_at(
     dir_fd: int, name: bytes, device: int, foreign: set[bytes], problems: list[tuple[bytes, str]]
 ) -> Listed | None:
-    """One entry by its name; None where it vanished, or cannot be looked at. Arguments as for `list_directory`."""
+    """One entry by its name, as `list_directory` gives it; None where it vanished or cannot be seen."""
     try:
         st = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
     except FileNotFoundError:

@@ -144,7 +144,7 @@ def _restore_manifests(repository: Repository, details: list[BlobRecord], outcom
     except DamagedObject as error:
         outcome.damages.append(error)
         outcome.notes.append(
-            "no lost manifest was made anew, as it is not known which restore points were taken out on purpose"
+            "no lost manifest was made anew, as it is not known which points were taken out on purpose"
         )
         return
     index: Index = repository.load_index()
