@@ -307,3 +307,13 @@ def test_folder_that_cannot_be_mounted_on(place: Place, tmp_path: Path) -> None:
         assert words in done.stderr
         assert "hint:" in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_system_without_libfuse(place: Place, tmp_path: Path) -> None:
+    """Where libfuse cannot be found, the user is told what to install."""
+    elsewhere = Place(place.folder, {**place.environment, "FUSE_LIBRARY_NAME": "no-such-library"})
+    done = elsewhere.backstay("mount", place.repository, tmp_path)
+    assert done.returncode == 1
+    assert "libfuse cannot be used" in done.stderr
+    assert "apt install fuse3" in done.stderr
+    assert "Traceback" not in done.stderr
