@@ -1,10 +1,11 @@
 """Step 2: full or incremental, and how far the scan state can be trusted."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from backstay.backup.scan_state import ScanState
-from backstay.repository.layout import MAINTENANCE
+from backstay.domain.errors import DamagedObject
+from backstay.repository.layout import INDEX, MAINTENANCE, digest_of
 from backstay.repository.manifest import RestorePoint
 from backstay.repository.repository import Repository
 from backstay.repository.tombstone import DAMAGED, read_tombstones
@@ -20,8 +21,10 @@ class BackupType:
     Attributes:
         type: "full" for a set's first restore point, else "incremental".
         parent: the latest restore point of the set, or None.
-        trusted: whether pages of the scan state are in the repository with all below them,
-            so that an unchanged folder needs no look at its entries.
+        trusted: whether the scan state's page of the whole tree is in the repository with all below
+            it, so that an unchanged folder needs no look at its entries.
+        base: restore point that the scan state rests upon from now on; empty where there is none.
+        epoch: as in the scan state's facts.
         collections, damages: fingerprints to keep in the scan state.
         reason: in words.
     """
@@ -29,6 +32,8 @@ class BackupType:
     type: str
     parent: RestorePoint | None
     trusted: bool
+    base: bytes
+    epoch: int
     collections: bytes
     damages: bytes
     reason: str
@@ -45,29 +50,35 @@ def decide_type(repository: Repository, state: ScanState, file_server: str, back
     parent = max(chain, key=lambda point: point.manifest.sequence, default=None)
     collections, damages = collection_fingerprints(repository)
     facts = state.facts
-    base_there = not facts.base or any(point.id == facts.base for point in points)
-    same_damages = facts.damages == damages
-    same_collections = not facts.open_sessions or facts.collections == collections
-    trusted = base_there and same_damages and same_collections
+    base = next((point for point in points if point.id == facts.base), None)
+    base_there = base is not None or not facts.base
+    if facts.damages != damages:
+        # What a restore point needs may be damaged, so that it vouches for nothing.
+        base = None
+    runs = {digest_of(info.name) for info in repository.storage.list(INDEX)}
+    # A repository that was put back to an earlier state lacks the runs that have been stored since.
+    as_it_was = base_there and facts.collections == collections and runs.issuperset(facts.runs)
+    epoch = facts.epoch if as_it_was and facts.damages == damages else facts.epoch + 1
+    top = state.whole(b"")
+    trusted = top is None or top.epoch == epoch or (base is not None and top.page == base.manifest.root)
+    decided = BackupType(FULL, parent, trusted, base.id if base else b"", epoch, collections, damages, "")
     if parent is None:
-        return BackupType(
-            FULL, None, trusted, collections, damages, "there is no restore point of this set yet"
-        )
+        return replace(decided, reason="there is no restore point of this set yet")
     reason = f"restore point {parent.short_id} is the latest of this set"
     if not trusted:
-        why = (
-            "its restore point has expired" if not base_there else "stored objects were collected or damaged"
-        )
+        why = "stored objects were collected or damaged" if base_there else "its restore point has expired"
         reason += f"; what is remembered of the last scan is checked blob by blob, as {why}"
-    return BackupType(INCREMENTAL, parent, trusted, collections, damages, reason)
+    return replace(decided, type=INCREMENTAL, reason=reason)
 
 
 def collection_fingerprints(repository: Repository) -> tuple[bytes, bytes]:
     """What changes whenever garbage is collected, and whenever damage becomes known."""
-    stones = read_tombstones(repository.storage, repository.secrets.catalogue_key)
+    unreadable: list[DamagedObject] = []
+    stones = read_tombstones(repository.storage, repository.secrets.catalogue_key, unreadable)
     marks = sorted(info.name for info in repository.storage.list(MAINTENANCE))
-    names = sorted(stone.name for stone in stones)
-    damaged = sorted(stone.name for stone in stones if stone.tombstone.reason == DAMAGED)
+    lost = [error.name for error in unreadable]
+    names = sorted(lost + [stone.name for stone in stones])
+    damaged = sorted(lost + [stone.name for stone in stones if stone.tombstone.reason == DAMAGED])
     return _fingerprint(marks + names), _fingerprint(damaged)
 
 

@@ -15,7 +15,7 @@ import msgspec
 from blake3 import blake3
 
 from backstay.backup.progress import Progress
-from backstay.backup.scan_state import ScanState
+from backstay.backup.scan_state import Known, ScanState
 from backstay.backup.source import RootNode, SourceRoot, is_folder, tree_of_roots
 from backstay.backup.spool import Item, Segment, Spool
 from backstay.domain.content_rule import ContentRule
@@ -35,6 +35,10 @@ _TAG_START = b"Signature: 8a477f597d28d172789f06886806bc55"
 
 Unchanged = tuple[bytes, Totals]
 """Page and totals of a folder that is as it was last stored."""
+
+
+class Unanchored(Exception):
+    """The scan state remembers a page that its base does not lead to, and that may have been collected."""
 
 
 @dataclass
@@ -87,7 +91,9 @@ class Scan:
 
     Args:
         state: what is known from the last backup.
-        trusted: whether pages in `state` are known to be in the repository with all below them.
+        trusted: whether the page of the whole tree in `state` is known to be in the repository with
+            all below it. A page that it does not lead to, and that was not stored in this epoch, may
+            have been collected.
         is_stored: whether a blob is in the repository; asked entry by entry where not trusted.
         cross_mounts: whether to enter directories on which another filesystem is mounted.
         hidden: paths that are no part of any set.
@@ -109,6 +115,7 @@ class Scan:
         self._roots = roots
         self._rule = rule
         self._state = state
+        self._epoch = state.facts.epoch
         self._trusted = trusted
         self._is_stored = is_stored
         self._cross_mounts = cross_mounts
@@ -126,11 +133,20 @@ class Scan:
         self._root = -1
 
     def run(self) -> ScanResult:
-        """Scan everything. Raises Cancelled, StorageError."""
+        """Scan everything.
+
+        Raises:
+            Unanchored: `state` cannot be trusted after all.
+            Cancelled, StorageError.
+        """
         # One level of folders is one call, and Python's calls do not use the C stack.
         sys.setrecursionlimit(max(sys.getrecursionlimit(), 200_000))
         tree = tree_of_roots(self._roots)
-        top = self._visit_above(tree, b"") if tree.root is None else self._visit_root(tree.root)
+        try:
+            top = self._visit_above(tree, b"") if tree.root is None else self._visit_root(tree.root)
+        except Unanchored:
+            self._spool.close()
+            raise
         return ScanResult(self._spool, self._found, top, self._now_ns, self._problems, self._not_crossed)
 
     def _visit_above(self, node: RootNode, path: bytes) -> Unchanged | None:
@@ -151,7 +167,7 @@ class Scan:
                     listed.append(_listed(name, os.stat(b"/" + below)))
                     results[name] = self._visit_above(child, below)
             except OSError as error:
-                self._problems.append(Problem(b"/" + below, reason_of(error), Grade.UNREADABLE))
+                self._problems.append(Problem(b"/" + below, reason_of(error), int(Grade.UNREADABLE)))
         self._root = -1
         segment = self._segment(path, (), b"", listed, results, set(), _Previous(self._state.entries(path)))
         segment.ends = True
@@ -185,7 +201,7 @@ class Scan:
             return self._unlisted(components, path, reason_of(error))
         if listed is not None:
             self._problems += [
-                Problem(_join(path, name), reason, Grade.UNREADABLE) for name, reason in unseen
+                Problem(_join(path, name), reason, int(Grade.UNREADABLE)) for name, reason in unseen
             ]
             runs: Iterator[list[Listed]] = iter(_split(self._included(fd, path, listed)))
         else:
@@ -210,6 +226,7 @@ class Scan:
                 # From the first changed segment on, the folder's page has to be made anew of all of them.
                 spooled = True
                 for waiting in unchanged:
+                    self._check_segment(waiting)
                     self._spool.add(waiting)
                 unchanged.clear()
         return None if spooled else self._settle(path, unchanged)
@@ -220,12 +237,36 @@ class Scan:
         if len(pages) == len(segments):
             if len(pages) == 1:
                 return pages[0]
-            known = self._state.folder(path)
+            known = self._usable(self._state.folder(path))
             if known is not None and known.digest == folder_digest([page for page, _ in pages]):
                 return known.page, known.totals
         for segment in segments:
+            self._check_segment(segment)
             self._spool.add(segment)
         return None
+
+    def _check_segment(self, segment: Segment) -> None:
+        """Raise Unanchored where a page to be taken over is not one that its folder was stored with."""
+        path = segment.path
+        if segment.reused is None or segment.unlisted:
+            return
+        known = self._state.segment(path, segment.first)
+        if known is None or known.epoch == self._epoch:
+            return
+        folder = self._state.folder(path)
+        pages = self._state.segment_pages(path)
+        if len(pages) > 1 and (folder is None or folder.digest != folder_digest(pages)):
+            raise Unanchored
+
+    def _check_child(self, path: bytes, previous: Entry | None, result: Unchanged | None) -> None:
+        """Raise Unanchored where what is remembered of a folder is not what its parent's page named."""
+        if previous is not None and result is not None and previous.page == result[0]:
+            return
+        known = self._state.whole(path)
+        if known is None or known.epoch == self._epoch:
+            return
+        if previous is None or result is not None or previous.page != known.page:
+            raise Unanchored
 
     def _visit_children(
         self,
@@ -268,7 +309,7 @@ class Scan:
             if run := self._look(fd, path, names, device, foreign):
                 yield run
         except OSError as error:
-            self._problems.append(Problem(b"/" + path, reason_of(error), Grade.UNREADABLE))
+            self._problems.append(Problem(b"/" + path, reason_of(error), int(Grade.UNREADABLE)))
         finally:
             os.close(fd)
 
@@ -277,7 +318,9 @@ class Scan:
     ) -> list[Listed]:
         unseen: list[tuple[bytes, str]] = []
         run = [listed for name in names if (listed := look_at(fd, name, device, foreign, unseen)) is not None]
-        self._problems += [Problem(_join(path, name), reason, Grade.UNREADABLE) for name, reason in unseen]
+        self._problems += [
+            Problem(_join(path, name), reason, int(Grade.UNREADABLE)) for name, reason in unseen
+        ]
         return self._included(fd, path, run)
 
     def _included(self, fd: int, path: bytes, listed: list[Listed]) -> list[Listed]:
@@ -303,9 +346,9 @@ class Scan:
 
     def _unlisted(self, components: tuple[bytes, ...], path: bytes, reason: str) -> Unchanged | None:
         """A folder that cannot be listed keeps what it held at the last backup, and is named as a problem."""
-        known = self._state.folder(path) or self._state.segment(path, b"")
-        reused = (known.page, known.totals) if known is not None and self._trusted else None
-        self._problems.append(Problem(b"/" + path, reason, Grade.UNREADABLE))
+        known = self._usable(self._state.whole(path))
+        reused = (known.page, known.totals) if known is not None else None
+        self._problems.append(Problem(b"/" + path, reason, int(Grade.UNREADABLE)))
         self._spool.add(Segment(self._root, components, path, b"", [], True, reason, reused))
         return None
 
@@ -322,7 +365,7 @@ class Scan:
         is_split: bool = False,
     ) -> Segment:
         """A run of entries compared with what is known: reused as it is, or with all its items."""
-        known = self._state.segment(path, first) if self._trusted else None
+        known = self._usable(self._state.segment(path, first))
         child_pages = [result[0] for result in results.values() if result is not None]
         if (
             known is not None
@@ -334,7 +377,7 @@ class Scan:
         if first and run:
             previous.skip_to(run[0][0])
         items = [
-            self._item(listed, previous.get(listed[0]), results.get(listed[0]), listed[0] in foreign)
+            self._item(path, listed, previous.get(listed[0]), results.get(listed[0]), listed[0] in foreign)
             for listed in run
         ]
         if not first and not is_split:
@@ -342,7 +385,13 @@ class Scan:
         gone, previous.gone = previous.gone, []
         return Segment(self._root, components, path, first, items, False, gone=gone)
 
-    def _item(self, listed: Listed, previous: Entry | None, result: Unchanged | None, foreign: bool) -> Item:
+    def _usable(self, known: Known | None) -> Known | None:
+        """What is known, where it may be believed."""
+        return known if known is not None and (self._trusted or known.epoch == self._epoch) else None
+
+    def _item(
+        self, path: bytes, listed: Listed, previous: Entry | None, result: Unchanged | None, foreign: bool
+    ) -> Item:
         seen = FileStat(*listed)
         unchanged = previous is not None and self._stands(previous, seen)
         kind = seen.mode & _TYPE
@@ -350,7 +399,12 @@ class Scan:
             self._found.changed_files += 1
             self._found.changed_bytes += seen.size
         item = Item(seen, previous, unchanged)
+        if previous is not None and not (unchanged or self._is_kept(previous)):
+            # Should the file turn out to be unreadable, this version of it is not there to stand in.
+            item.previous = previous._replace(chunks=None)
         if kind == _FOLDER:
+            if self._trusted:
+                self._check_child(path + b"/" + seen.name if path else seen.name, previous, result)
             item.is_mount_point = foreign and not self._cross_mounts
             if result is not None:
                 item.page, item.totals = result
@@ -369,6 +423,10 @@ class Scan:
             or previous.nlink != seen.nlink
         ):
             return False
+        return self._is_kept(previous)
+
+    def _is_kept(self, previous: Entry) -> bool:
+        """Whether the content of an entry as last stored is in the repository."""
         if self._trusted or not previous.chunks:
             return True
         return all(

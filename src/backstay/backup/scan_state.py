@@ -20,11 +20,13 @@ from backstay.domain.entry import Entry, Totals
 from backstay.domain.errors import AlreadyRunning, StorageError
 from backstay.repository.compression import compress, decompress
 
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 _SCHEMA = """
-create table folders (path blob primary key, digest blob, page blob, totals blob) without rowid;
+create table folders (
+    path blob primary key, digest blob, page blob, totals blob, epoch integer
+) without rowid;
 create table segments (
-    path blob, first blob, digest blob, page blob, totals blob, size integer, rows blob,
+    path blob, first blob, digest blob, page blob, totals blob, epoch integer, size integer, rows blob,
     primary key (path, first)
 ) without rowid;
 create table facts (name text primary key, value blob) without rowid;
@@ -36,11 +38,15 @@ _encoder = msgspec.msgpack.Encoder()
 
 
 class Known(NamedTuple):
-    """A folder or segment as it was last stored; an empty digest equals nothing."""
+    """A folder or segment as it was last stored; an empty digest equals nothing.
+
+    The epoch in which it was stored is filled in by the state.
+    """
 
     digest: bytes
     page: bytes
     totals: Totals
+    epoch: int = -1
 
 
 class Facts(msgspec.Struct, array_like=True):
@@ -51,6 +57,9 @@ class Facts(msgspec.Struct, array_like=True):
         open_sessions: sessions that stored pages since then without a commit.
         collections: fingerprint of all garbage collection seen so far.
         damages: fingerprint of the packs known as damaged.
+        runs: index runs that were there at the last commit of this state.
+        epoch: grows whenever stored blobs may have gone since the last backup. What a row of this
+            epoch refers to is there; an older row counts only where `base` leads to it.
         bytes_per_second, files_per_second: measured speed of the last backup that read much.
     """
 
@@ -60,6 +69,8 @@ class Facts(msgspec.Struct, array_like=True):
     damages: bytes = b""
     bytes_per_second: float = 0.0
     files_per_second: float = 0.0
+    runs: list[bytes] = msgspec.field(default_factory=list)
+    epoch: int = 0
 
 
 def state_root() -> Path:
@@ -84,9 +95,13 @@ class ScanState:
             return self._prepare()
         except sqlite3.DatabaseError:
             # It can be rebuilt by reading the files again, so a damaged one is not worth a failed backup.
-            for suffix in ("", "-wal", "-shm"):
-                Path(f"{self._path}{suffix}").unlink(missing_ok=True)
+            self.remove()
             return self._prepare()
+
+    def remove(self) -> None:
+        """Delete the file, as it is damaged; the next to open the state begins with an empty one."""
+        for suffix in ("", "-wal", "-shm"):
+            Path(f"{self._path}{suffix}").unlink(missing_ok=True)
 
     def _prepare(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, isolation_level=None)
@@ -123,17 +138,26 @@ class ScanState:
 
     def folder(self, path: bytes) -> Known | None:
         """A folder of several segments, as it was last stored."""
-        return self._known("select digest, page, totals from folders where path = ?", (path,))
+        return self._known("select digest, page, totals, epoch from folders where path = ?", (path,))
 
     def segment(self, path: bytes, first: bytes) -> Known | None:
         """A run of a folder's entries, as it was last stored; `first` is empty for the first run."""
         return self._known(
-            "select digest, page, totals from segments where path = ? and first = ?", (path, first)
+            "select digest, page, totals, epoch from segments where path = ? and first = ?", (path, first)
         )
 
     def _known(self, query: str, key: tuple[bytes, ...]) -> Known | None:
         row = self._connection.execute(query, key).fetchone()
-        return Known(row[0], row[1], _totals.decode(row[2])) if row else None
+        return Known(row[0], row[1], _totals.decode(row[2]), row[3]) if row else None
+
+    def whole(self, path: bytes) -> Known | None:
+        """A folder as it was last stored, of however many segments."""
+        return self.folder(path) or self.segment(path, b"")
+
+    def segment_pages(self, path: bytes) -> list[bytes]:
+        """The pages of a folder's segments, in order."""
+        query = "select page from segments where path = ? order by first"
+        return [page for (page,) in self._connection.execute(query, (path,))]
 
     def entries(self, path: bytes) -> Iterator[Entry]:
         """Every entry of a folder as it was last stored, sorted by name.
@@ -148,16 +172,17 @@ class ScanState:
     def put_folder(self, path: bytes, known: Known) -> None:
         """Remember a folder of several segments."""
         self._connection.execute(
-            "insert or replace into folders values (?, ?, ?, ?)",
-            (path, known.digest, known.page, _encoder.encode(known.totals)),
+            "insert or replace into folders values (?, ?, ?, ?, ?)",
+            (path, known.digest, known.page, _encoder.encode(known.totals), self.facts.epoch),
         )
 
     def put_segment(self, path: bytes, first: bytes, known: Known, entries: list[Entry]) -> None:
         """Remember a segment and its entries."""
         rows = _encoder.encode(entries)
+        totals, epoch = _encoder.encode(known.totals), self.facts.epoch
         self._connection.execute(
-            "insert or replace into segments values (?, ?, ?, ?, ?, ?, ?)",
-            (path, first, known.digest, known.page, _encoder.encode(known.totals), len(rows), compress(rows)),
+            "insert or replace into segments values (?, ?, ?, ?, ?, ?, ?, ?)",
+            (path, first, known.digest, known.page, totals, epoch, len(rows), compress(rows)),
         )
 
     def drop_segments(self, path: bytes, kept: set[bytes]) -> None:
@@ -185,9 +210,13 @@ class ScanState:
         self._connection.execute("commit")
         self._connection.execute("begin immediate")
 
+    def roll_back(self) -> None:
+        """Forget the folders that were remembered since the last commit."""
+        self._connection.execute("rollback")
+        self._connection.execute("begin immediate")
+
     def close(self) -> None:
         """Forget what was not committed."""
-        self._connection.execute("rollback")
         self._connection.close()
 
 
@@ -229,6 +258,14 @@ def open_scan_state(repository_id: bytes, backup_set: str, root: Path | None = N
             ) from error
         try:
             yield state
+        except sqlite3.Error as error:
+            if "malformed" in str(error):
+                state.remove()
+            raise StorageError(
+                f"the scan state in {folder} cannot be used: {error}",
+                hint="run the backup again; if that does not help, make room there, or choose another folder "
+                "with BACKSTAY_STATE",
+            ) from error
         finally:
             state.close()
     finally:

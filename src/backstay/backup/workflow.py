@@ -14,7 +14,7 @@ from backstay.backup.backup_type import BackupType, decide_type
 from backstay.backup.estimate import estimate
 from backstay.backup.freeze import FrozenSource, freeze
 from backstay.backup.progress import Progress
-from backstay.backup.scan import Scan, ScanResult
+from backstay.backup.scan import Scan, ScanResult, Unanchored
 from backstay.backup.scan_state import ScanState, open_scan_state
 from backstay.backup.source import SourceRoot, choose_roots
 from backstay.backup.transmit import Transmit, Transmitted
@@ -153,6 +153,7 @@ class _Backup:
         self._state = state
         self._session = session
         self._type: BackupType | None = None
+        self._crashed: list[bytes] = []
 
     def run(self, roots: list[SourceRoot], missing: list[tuple[bytes, str]]) -> BackupOutcome:
         """Steps 2 to 6, then the commit."""
@@ -169,7 +170,7 @@ class _Backup:
                 figures |= {"files": scan.found.files, "folders": scan.found.folders}
                 figures |= {"excluded": scan.found.excluded, "problems": len(scan.problems)}
                 messages += [f"{os.fsdecode(path)!r} is another filesystem" for path in scan.not_crossed]
-            scan.problems[:0] = [Problem(path, reason, Grade.UNREADABLE) for path, reason in missing]
+            scan.problems[:0] = [Problem(path, reason, int(Grade.UNREADABLE)) for path, reason in missing]
             with self._steps.step(ESTIMATE) as (figures, _):
                 figures |= estimate(scan.found, self._state.facts).figures()
             with self._steps.step(TRANSMIT) as (figures, _):
@@ -189,13 +190,10 @@ class _Backup:
             )
             messages += [f"{decided.type}: {decided.reason}"]
             facts = self._state.facts
-            if not decided.trusted:
-                facts.base, facts.open_sessions = b"", []
+            facts.base, facts.epoch = decided.base, decided.epoch
             # The lock on the scan state is ours, so whoever left these sessions open is dead.
-            for crashed in facts.open_sessions:
-                self._session.end_crashed(crashed)
-            if self._session.id not in facts.open_sessions:
-                facts.open_sessions = [*facts.open_sessions, self._session.id]
+            self._crashed = facts.open_sessions
+            facts.open_sessions = [*facts.open_sessions, self._session.id]
             facts.collections, facts.damages = decided.collections, decided.damages
             self._type = decided
             return decided
@@ -205,17 +203,24 @@ class _Backup:
             # A page of a mapped file that is dirty already changes without a new mtime until it is
             # written back; from here on every change is seen in the times.
             sync_filesystem(root.actual)
-        return Scan(
-            frozen.roots,
-            rule=self._request.rule,
-            state=self._state,
-            trusted=decided.trusted,
-            is_stored=self._session.packer.has,
-            cross_mounts=self._request.cross_mounts,
-            progress=self._progress,
-            now_ns=frozen.asked_ns,
-            hidden=frozen.hidden,
-        ).run()
+
+        def scan(trusted: bool) -> ScanResult:
+            return Scan(
+                frozen.roots,
+                rule=self._request.rule,
+                state=self._state,
+                trusted=trusted,
+                is_stored=self._session.packer.has,
+                cross_mounts=self._request.cross_mounts,
+                progress=self._progress,
+                now_ns=frozen.asked_ns,
+                hidden=frozen.hidden,
+            ).run()
+
+        try:
+            return scan(decided.trusted)
+        except Unanchored:
+            return scan(False)
 
     def _transmit(
         self, frozen: FrozenSource, scan: ScanResult, figures: dict[str, int | float]
@@ -254,13 +259,29 @@ class _Backup:
 
     def _checkpoint(self) -> None:
         self._session.checkpoint()
+        self._keep_state()
+
+    def _keep_state(self) -> None:
+        """Remember how far it got; everything that was put is durable and indexed."""
+        facts = self._state.facts
+        for crashed in self._crashed:
+            self._session.end_crashed(crashed)
+        facts.open_sessions = [session for session in facts.open_sessions if session not in self._crashed]
+        self._crashed = []
+        facts.runs = sorted(self._session.runs)
         self._state.commit()
 
     def keep_progress(self) -> None:
         """After a failure: index what is durable, so that the next backup goes on from there."""
-        with suppress(BackstayError):
+        try:
             self._session.abandon()
+        except BackstayError:
+            # What is remembered since the last checkpoint may refer to what was not stored.
+            self._state.roll_back()
             self._state.commit()
+        else:
+            with suppress(BackstayError):
+                self._keep_state()
 
     def _commit(
         self, decided: BackupType, root: bytes, totals: Totals, problems: list[Problem], done: Transmitted
@@ -305,5 +326,5 @@ class _Backup:
         )
         point = self._session.commit(msgspec.structs.replace(manifest, details=put_details(details, put)))
         self._state.facts.base, self._state.facts.open_sessions = point.id, []
-        self._state.commit()
+        self._keep_state()
         return BackupOutcome(point, problems, self._steps.records)

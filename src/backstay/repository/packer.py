@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 from blake3 import blake3
 
@@ -28,6 +29,8 @@ PACK_SIZE = 32 << 20
 """A pack is closed when its sealed frames reach this."""
 
 BlobId = Callable[[Buffer], bytes]
+
+_Result = TypeVar("_Result")
 
 
 @dataclass
@@ -105,6 +108,7 @@ class Packer:
         self._storing: deque[tuple[Trailer, Future[tuple[bytes, int]]]] = deque()
         self._builder = RunBuilder()
         self._index.recent.append(self._builder)
+        self._failure: BaseException | None = None
         self.figures = PackerFigures()
 
     def put(self, kind: BlobKind, data: Buffer, references: bytes = b"") -> bytes:
@@ -168,7 +172,7 @@ class Packer:
     def _collect(self, stream: _Stream, most: int) -> None:
         while stream.sealing and (len(stream.sealing) > most or stream.sealing[0][2].done()):
             frame, number, future = stream.sealing.popleft()
-            self._add_frame(stream, frame, number, future.result())
+            self._add_frame(stream, frame, number, self._result(future))
 
     def _add_frame(self, stream: _Stream, frame: _OpenFrame, number: int, sealed: Buffer) -> None:
         if stream.trailer is None:
@@ -210,12 +214,19 @@ class Packer:
     def _finish_stored(self, most: int) -> None:
         while len(self._storing) > most:
             trailer, future = self._storing.popleft()
-            digest, size = future.result()
+            digest, size = self._result(future)
             self.figures.packs += 1
             self.figures.stored_bytes += size
             self._builder.add_pack(digest, size, trailer)
             ids = bytes(trailer.ids)
             self._pending.difference_update(ids[at : at + PREFIX] for at in range(0, len(ids), 32))
+
+    def _result(self, future: "Future[_Result]") -> _Result:
+        try:
+            return future.result()
+        except BaseException as error:
+            self._failure = error
+            raise
 
     @property
     def indexed(self) -> int:
@@ -226,8 +237,10 @@ class Packer:
         """Store everything that was put, and return when the packs are durable.
 
         Raises:
-            StorageError: a pack could not be stored.
+            StorageError: a pack could not be stored, now or earlier.
         """
+        if self._failure is not None:
+            raise self._failure
         for stream in (self._content, self._metadata):
             self._close_frame(stream)
             self._collect(stream, 0)
@@ -239,12 +252,15 @@ class Packer:
         """Take up a durable pack that no index run names, as an earlier, interrupted session left it."""
         self._builder.add_pack(digest, size, trailer)
 
-    def take_builder(self) -> RunBuilder:
-        """Hand over the entries of durable packs, which stay visible; a fresh collection begins."""
-        builder = self._builder
+    def encode_indexed(self) -> bytes:
+        """An index run of the entries of durable packs that no stored run holds yet."""
+        return self._builder.encode()
+
+    def forget_indexed(self) -> None:
+        """Begin a fresh collection of entries: those so far are in a run that the index knows."""
+        self._index.recent.remove(self._builder)
         self._builder = RunBuilder()
         self._index.recent.append(self._builder)
-        return builder
 
     def close(self) -> None:
         """End the threads; what was not flushed is given up."""

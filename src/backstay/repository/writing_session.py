@@ -67,6 +67,7 @@ class WritingSession:
             storage, secrets.catalogue_key, kind=kind, backup_set=backup_set, now_ns=time.time_ns()
         )
         self.index = load_index()
+        self.runs = set(self.index.sources)
         self.packer = Packer(
             storage,
             self.index,
@@ -127,6 +128,7 @@ class WritingSession:
         """Make everything put so far durable and indexed."""
         self.packer.flush()
         self._store_run()
+        self._storage.sync()
         self._checkpointed = self._clock()
 
     def _store_run(self) -> None:
@@ -134,11 +136,12 @@ class WritingSession:
             return
         # The index must never name a pack that a power cut could still take back.
         self._storage.sync()
-        builder = self.packer.take_builder()
-        encoded = builder.encode()
+        encoded = self.packer.encode_indexed()
         digest = put_run(self._storage, self._catalogue_key, encoded)
         self.index.runs.append(self._cache.add(digest, encoded))
-        self.index.recent.remove(builder)
+        # Only now: had it failed, the entries would have to go into the next run.
+        self.packer.forget_indexed()
+        self.runs.add(digest)
 
     def commit(self, manifest: Manifest) -> RestorePoint:
         """Commit a restore point. It is durable when this returns.
@@ -148,7 +151,6 @@ class WritingSession:
             StorageError.
         """
         self.checkpoint()
-        self._storage.sync()
         sealed, digest = encode_manifest(manifest, self._catalogue_key)
         name = object_name(MANIFESTS, digest)
         self._storage.put(name, [sealed])
@@ -164,9 +166,13 @@ class WritingSession:
         return RestorePoint(digest, manifest)
 
     def abandon(self) -> None:
-        """End without a restore point, keeping whatever is durable for the next session."""
+        """End without a restore point, keeping everything that was put for the next session.
+
+        Raises:
+            StorageError: not everything could be stored. The session stays open, as after a crash, so
+                that the next one takes up whatever is there.
+        """
         self.checkpoint()
-        self._storage.sync()
         self.marker.end(ABANDONED)
 
     def close(self) -> None:
