@@ -188,16 +188,18 @@ class _Job:
         return pieces
 
     def _of_mount(self, mount: Mount, place: bytes, *, is_first: bool, nested: bool) -> list[_Piece]:
-        provider = provider_for(mount, self._providers)
         wanted = is_first or self._cross
+        if not wanted and mount.fs_type == "autofs":
+            # To show it would mount what nobody asked for.
+            return []
+        provider = provider_for(mount, self._providers) if wanted else None
         if provider is None or not os.path.isdir(place):
             return [_Piece(place, mount, wanted)]
         try:
             volumes = provider.volumes(mount, place, self._mounts, nested=nested)
         except (SourceError, OSError) as error:
-            if wanted:
-                self._live_after_all(f"{os.fsdecode(place)!r} is read live: {error}", error)
-                self._told.add(mount.id)
+            self._live_after_all(f"{os.fsdecode(place)!r} is read live: {error}", error)
+            self._told.add(mount.id)
             return [_Piece(place, mount, wanted)]
         first, *others = volumes
         return [

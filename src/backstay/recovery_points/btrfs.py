@@ -11,6 +11,7 @@ would do.
 import errno
 import os
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 from backstay.domain.errors import SourceError
@@ -80,7 +81,7 @@ class Btrfs(Provider):
         subvolume = whole[: len(whole) - len(volume.inner)].rstrip(b"/")
         try:
             folder = os.path.join(top, SNAPSHOTS)
-            if not os.path.lexists(folder):
+            with suppress(FileExistsError):
                 os.mkdir(folder, 0o700)
             into = os.open(folder, _FOLDER)
             try:

@@ -74,6 +74,8 @@ class Provider(ABC):
     def take(self, point: RecoveryPoint, volume: Volume, workspace: Workspace) -> None:
         """Make it: all of the volume as of one instant between call and return, read-only and at `view`.
 
+        Everything written before the call is in it. What is written during the call and
+        not synced may be in it for one file and not for another, as after a power cut.
         Never touches what was there before. Where it fails, `release` still has to be called.
 
         Raises:
