@@ -118,6 +118,31 @@ def test_sets_are_kept_apart(cli, repository):
     cli("repo", "restore", "repo", "latest", "--to", "out", "--set", "two")
 
 
+def test_restore_points_are_browsed_searched_and_compared(cli, repository):
+    """files lists a folder, finds names and shows all versions of a file; diff names what changed."""
+    cli("repo", "backup", "repo", "docs")
+    (cli.folder / "docs" / "a.txt").write_text("longer")
+    (cli.folder / "docs" / "new\n").symlink_to("a.txt")
+    cli("repo", "backup", "repo", "docs")
+    docs = str(cli.folder / "docs")
+    listed = cli("repo", "files", "repo", "latest", "docs", "--json").events
+    assert [file["path"] for file in listed] == [f"{docs}/{name}" for name in ("a.txt", "new\n", "sub")]
+    assert "new\\n -> a.txt" in cli("repo", "files", "repo", "latest", "docs").out
+    (found,) = cli("repo", "files", "repo", "latest", "--find", "B.T", "--json").events
+    assert (found["path"], found["size"]) == (f"{docs}/sub/b.txt", 1000)
+    versions = cli("repo", "files", "repo", "latest", "--versions", "docs/a.txt", "--json").events
+    assert [(version["size"], len(version["points"])) for version in versions] == [(1, 1), (6, 1)]
+    first, second = (point["id"] for point in cli("repo", "points", "repo", "--json").events)
+    changes = [
+        (event["change"], event["path"])
+        for event in cli("repo", "diff", "repo", first, second, "--json").events
+        if event["event"] == "difference"
+    ]
+    assert changes == [("changed", f"{docs}/a.txt"), ("added", f"{docs}/new\n")]
+    assert "nothing differs" in cli("repo", "diff", "repo", first, first).out
+    cli("repo", "files", "repo", "latest", "gone", code=2)
+
+
 def test_a_dry_run_writes_nothing(cli, repository):
     """restore --dry-run says what it would write, and makes no folder."""
     cli("repo", "backup", "repo", "docs")
@@ -188,6 +213,7 @@ def test_a_credential_backs_up_and_cannot_read(cli, repository):
     del cli.environment["BACKSTAY_PASSPHRASE"]
     cli("repo", "backup", "repo", "docs", "--credential", "key")
     assert len(cli("repo", "points", "repo", "--credential", "key", "--json").events) == 1
+    cli("repo", "verify", "repo", "--credential", "key", "--data")
     assert "passphrase" in cli("repo", "restore", "repo", "latest", "--to", "out", code=2).err
 
 
