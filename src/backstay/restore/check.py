@@ -47,7 +47,7 @@ def verify(plan: RestorePlan, top: int, outcome: RestoreOutcome, progress: Progr
         for where, reason in wrong:
             if os.path.join(outcome.target, where) not in known:
                 outcome.failed(where, reason)
-        progress.advanced(outcome.verified, size, path)
+        progress.advanced(outcome.verified, size, os.path.join(outcome.target, path))
 
     try:
         for spool, start, stop in _runs(plan):

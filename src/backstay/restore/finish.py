@@ -40,7 +40,7 @@ def make_links(
                 continue
             outcome.links += 1
             if outcome.links % _PROGRESS_EVERY == 0:
-                progress.advanced(outcome.links, 0, path)
+                progress.advanced(outcome.links, 0, os.path.join(plan.target, path))
 
 
 def finish_folders(
@@ -63,4 +63,4 @@ def finish_folders(
             for problem in problems:
                 outcome.failed(b"/".join(place), problem)
             if number % _PROGRESS_EVERY == 0:
-                progress.advanced(len(folders) - number, 0, b"/".join(place))
+                progress.advanced(len(folders) - number, 0, os.path.join(plan.target, *place))

@@ -15,7 +15,7 @@ class Progress(Protocol):
         """A phase has ended."""
 
     def advanced(self, files: int, size: int, path: bytes) -> None:
-        """So many files and bytes of the phase are done; `path` is near where it works."""
+        """So many files and bytes of the phase are done; `path`, at the target, is near where it works."""
 
     def message(self, text: str) -> None:
         """Something worth telling happened."""

@@ -54,7 +54,6 @@ class Transfer:
         self._local = local()
         self._hands: list[_Hand] = []
         self._lock = Lock()
-        self._stopped = False
 
     def run(self, progress: Progress) -> None:
         """Write everything.
@@ -74,7 +73,6 @@ class Transfer:
             while waiting:
                 self._told(waiting.popleft().result(), progress)
         finally:
-            self._stopped = True
             pool.shutdown(wait=True, cancel_futures=True)
             if self._hands:
                 self._partial.abandon(self._hands[0].maker)
@@ -85,7 +83,7 @@ class Transfer:
         files, size, path = done
         self._outcome.files += files
         self._outcome.bytes += size
-        progress.advanced(self._outcome.files, self._outcome.bytes, path)
+        progress.advanced(self._outcome.files, self._outcome.bytes, os.path.join(self._plan.target, path))
 
     def _jobs(self) -> Iterator[Callable[[], Done]]:
         for start, stop in self._plan.prepared.runs():
@@ -124,7 +122,7 @@ class Transfer:
                         b"/".join((*above, record.name)), f"the folder cannot be made: {reason_of(error)}"
                     )
                 if number % 1000 == 0:
-                    progress.advanced(0, 0, b"/".join((*above, record.name)))
+                    progress.advanced(0, 0, os.path.join(self._plan.target, *above, record.name))
 
     def _make_folder(self, dir_fd: int, record: FolderRecord) -> None:
         if record.action == Action.ENTER and not record.finish:

@@ -31,9 +31,8 @@ def run_restore(
     """
     progress = progress or Silent()
     outcome = RestoreOutcome(plan.target, problems=list(plan.problems))
-    top = _make_target(plan.target)
+    top = _make_target(plan)
     try:
-        _check_room(plan, top)
         owners = Owners(numeric_ids=plan.numeric_ids)
         tree = TreeWriter(owners, permissions=plan.with_permissions)
         figures = plan.figures
@@ -45,6 +44,9 @@ def run_restore(
         if verified:
             with _phase(progress, VERIFY, figures.files, figures.bytes):
                 verify(plan, top, outcome, progress)
+    except TargetError as error:
+        done = f"{outcome.files:,} files and {outcome.folders:,} folders were made before"
+        raise TargetError(f"{error.what} ({done})", hint=error.hint) from error
     except OSError as error:
         raise_if_target_failed(error)
         raise TargetError(
@@ -64,15 +66,22 @@ def _phase(progress: Progress, name: str, files: int, size: int) -> Iterator[Non
     progress.phase_ended(name, time.monotonic() - started)
 
 
-def _make_target(target: bytes) -> int:
+def _make_target(plan: RestorePlan) -> int:
+    """The open target, made where it is not there, with room enough. Raises TargetError."""
     try:
-        os.makedirs(target, exist_ok=True)
-        return os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        os.makedirs(plan.target, exist_ok=True)
+        top = os.open(plan.target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise TargetError(
-            f"the folder {os.fsdecode(target)!r} cannot be made or opened: {reason_of(error)}",
+            f"the folder {os.fsdecode(plan.target)!r} cannot be made or opened: {reason_of(error)}",
             hint="check the path and your rights there",
         ) from error
+    try:
+        _check_room(plan, top)
+    except TargetError:
+        os.close(top)
+        raise
+    return top
 
 
 def _check_room(plan: RestorePlan, top: int) -> None:
