@@ -1,10 +1,8 @@
 """What the user sees when something goes wrong: one sentence, a hint, an exit code; never a traceback."""
 
 import os
-import platform
 import sys
 import time
-import traceback
 from contextlib import suppress
 from pathlib import Path
 
@@ -71,6 +69,9 @@ def _say(output: Output, kind: str, what: str, hint: str, code: int) -> None:
 
 
 def _keep_traceback(error: Exception) -> Path | None:
+    import platform
+    import traceback
+
     from backstay.backup.scan_state import state_root
 
     about = f"Backstay {backstay.__version__}, Python {platform.python_version()}, {platform.platform()}\n\n"

@@ -1,5 +1,7 @@
 """Opening a repository with what the command line gives."""
 
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
 
 from backstay.cli.output import Output
@@ -10,9 +12,17 @@ from backstay.storage.registry import open_storage
 
 
 def open_repository(
-    location: str, output: Output, *, passphrase_file: Path | None, credential: Path | None = None
+    location: str,
+    output: Output,
+    *,
+    passphrase_file: Path | None,
+    credential: Path | None = None,
+    meanwhile: str | None = None,
 ) -> Repository:
     """The repository, opened with a write-only credential where one is given, else with a passphrase.
+
+    Args:
+        meanwhile: a module to import while the passphrase is stretched, which takes long and needs no Python.
 
     Raises:
         UsageError: no passphrase is to be had, or the credential file cannot be read.
@@ -24,7 +34,13 @@ def open_repository(
         from backstay.repository.config import read_config
 
         read_config(storage)
-        return Repository.open(storage, read_passphrase(passphrase_file, output))
+        passphrase = read_passphrase(passphrase_file, output)
+        if meanwhile is None:
+            return Repository.open(storage, passphrase)
+        with ThreadPoolExecutor(1) as thread:
+            opened = thread.submit(Repository.open, storage, passphrase)
+            import_module(meanwhile)
+            return opened.result()
     if passphrase_file is not None:
         raise UsageError("--credential and --passphrase-file exclude each other", hint="give one of them")
     from backstay.repository.credential import load_credential

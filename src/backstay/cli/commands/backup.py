@@ -52,7 +52,6 @@ def command(
     as_json: bool,
 ) -> int:
     """Back up PATHs as a new restore point; only what changed since the last one is read."""
-    from backstay.backup.workflow import BackupRequest, run_backup
     from backstay.cli.content_rules import own_places, rule_text, rules_from
     from backstay.cli.opening import open_repository
     from backstay.cli.progress import watched
@@ -65,7 +64,15 @@ def command(
     if not all(paths):
         raise UsageError("one of the paths is empty", hint="name a folder or file")
     rule = rules_from(rules, exclude, default_rules=not no_default_rules)
-    repository = open_repository(location, output, passphrase_file=passphrase_file, credential=credential)
+    repository = open_repository(
+        location,
+        output,
+        passphrase_file=passphrase_file,
+        credential=credential,
+        meanwhile="backstay.backup.workflow",
+    )
+    from backstay.backup.workflow import BackupRequest, run_backup
+
     request = BackupRequest(
         [os.fsencode(path) for path in paths],
         backup_set,
