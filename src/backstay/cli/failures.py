@@ -11,8 +11,6 @@ from backstay.cli.output import Output
 from backstay.cli.text import shown
 from backstay.domain.errors import BackstayError
 
-REPORT_TO = "https://github.com/backstay/backstay/issues"
-
 
 def report_error(error: BackstayError, output: Output) -> int:
     """Say what happened, and return the exit code."""
@@ -50,12 +48,12 @@ def report_os_error(error: OSError, output: Output) -> int:
 def report_defect(error: Exception, output: Output) -> int:
     """A defect of Backstay: the traceback goes to a file, not to the screen."""
     file = _keep_traceback(error)
-    kept = f"; please send {file} along" if file else ""
+    kept = f" and send {file} along, which says where it happened" if file else ""
     _say(
         output,
         "Defect",
         f"sorry, this is a defect of Backstay ({type(error).__name__}: {error})",
-        f"report it at {REPORT_TO}{kept}",
+        f"please report it to whoever gave you Backstay{kept}",
         1,
     )
     return 1
