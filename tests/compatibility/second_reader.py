@@ -29,7 +29,7 @@ ENTRY = (
 )
 MANIFEST = (
     *("version", "repository", "file_server", "backup_set", "sequence", "previous", "session", "time_ns"),
-    *("type", "root", "details", "totals", "grades", "problems", "read_bytes", "new_bytes", "stored_bytes"),
+    *("type", "root", "details", "totals", "problems", "read_bytes", "new_bytes", "stored_bytes"),
     "software",
 )
 DETAILS = ("version", "manifest", "paths", "rules", "steps", "problems")

@@ -90,7 +90,7 @@ def _sealed(kind: bytes, folder: str, data: bytes) -> MemoryStorage:
 
 def _manifest() -> Manifest:
     return Manifest(
-        1, bytes(16), "host", "set", 1, ID, bytes(16), 5, "full", ID, ID, Totals(1, 2, 3, 4), (1, 2, 3, 4),
+        1, bytes(16), "host", "set", 1, ID, bytes(16), 5, "full", ID, ID, Totals(1, 2, 3, 4),
         5, 6, 7, 8, "0.1",
     )  # fmt: skip
 

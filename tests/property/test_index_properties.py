@@ -115,7 +115,7 @@ def test_ids_that_are_not_uniform_are_found_too(tmp_path: Path) -> None:
 
 
 def test_a_condemned_place_is_read_but_not_relied_upon(tmp_path: Path) -> None:
-    """A blob of a tombstoned pack counts as absent for deduplication, and is still found for reading."""
+    """A blob of a tombstoned pack counts as absent for writing, and is still found for reading."""
     first, second = bytes([1]) * 32, bytes([2]) * 32
     condemned, whole = RunBuilder(), RunBuilder()
     condemned.add_pack(b"c" * 32, 10, trailer_of([first, second]))

@@ -3,6 +3,7 @@
 import os
 import stat
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 from backstay.domain.entry import Chunk, FileStat
@@ -47,10 +48,17 @@ class OtherKind(Exception):
 
 
 class ContentReader:
-    """Reads files and puts their content."""
+    """Reads files and puts their content.
 
-    def __init__(self, put: PutBlob, id_key: bytes) -> None:
+    Args:
+        pulse: called every few megabytes of a large file, with the bytes read of it so far.
+    """
+
+    def __init__(
+        self, put: PutBlob, id_key: bytes, pulse: Callable[[int], None] = lambda read_bytes: None
+    ) -> None:
         self._put = put
+        self._pulse = pulse
         self._chunker = Chunker(id_key)
         self._window = memoryview(bytearray(WINDOW))
 
@@ -125,6 +133,7 @@ class ContentReader:
                 self._add(data[at : at + chunk], chunks)
                 at += chunk
             carried = data[at:]
+            self._pulse(chunks.length)
         # Something is left only where the file has become shorter than it was.
         data = memoryview(carried)
         at = 0

@@ -28,12 +28,11 @@ _NEVER = -1
 
 @dataclass
 class Transmitted:
-    """How far it got: files and bytes read, and files by grade."""
+    """How far it got: files of the estimate and their bytes, what was read in all, and the problems."""
 
     files: int = 0
     bytes: int = 0
     read_bytes: int = 0
-    grades: dict[int, int] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
 
@@ -62,7 +61,7 @@ class Transmit:
     ) -> None:
         self._roots = roots
         self._put = put
-        self._content = ContentReader(put, id_key)
+        self._content = ContentReader(put, id_key, self._pulse)
         self._state = state
         self._racy_from_ns = racy_from_ns
         self._progress = progress
@@ -74,6 +73,7 @@ class Transmit:
         self._chain: DirectoryChain | None = None
         self._chain_root = -1
         self._grade = Grade.STABLE
+        self._reading = b""
         self._devices = devices or {}
         self.done = Transmitted()
 
@@ -162,7 +162,6 @@ class Transmit:
         if item.previous is not None and stat.S_ISDIR(item.previous.mode):
             self._state.forget_below(path)
         if item.unchanged and item.previous is not None:
-            self._count(item.previous.grade, kind)
             return item.previous
         if gone:
             return self._unreadable(item, path, gone)
@@ -191,6 +190,7 @@ class Transmit:
 
     def _file(self, item: Item, path: bytes, dir_fd: int) -> Entry:
         seen = item.stat
+        self._reading = path
         fd = open_regular(dir_fd, seen.name)
         try:
             content = self._linked(seen, fd) or self._content.read(fd, seen)
@@ -211,7 +211,6 @@ class Transmit:
             self._problem(path, "changed while it was read", grade)
         if extras.problem:
             self._problem(path, extras.problem, grade)
-        self._count(grade, stat.S_IFREG)
         user, group = self._owners.names(st.st_uid, st.st_gid)
         return Entry(
             seen.name,
@@ -235,6 +234,11 @@ class Transmit:
             user,
             group,
         )
+
+    def _pulse(self, read_bytes: int) -> None:
+        """So much of a large file has been read: it may take hours, so the world goes on meanwhile."""
+        self._progress.transmitting(self.done.files, self.done.bytes + read_bytes, self._reading)
+        self._tick()
 
     def _linked(self, seen: FileStat, fd: int) -> Content | None:
         """What was read of the same inode under another name, if it is still the same version."""
@@ -334,17 +338,12 @@ class Transmit:
         self._problem(path, reason, Grade.UNREADABLE)
         if vanished:
             return None
-        self._count(Grade.UNREADABLE, stat.S_IFREG)
         if previous is not None and not previous.is_directory and previous.has_content:
             return previous._replace(grade=int(Grade.UNREADABLE), name=item.stat.name)
         return self._plain_entry(item.stat, Extras())._replace(grade=int(Grade.UNREADABLE))
 
     def _problem(self, path: bytes, reason: str, grade: int) -> None:
         self.done.problems.append(Problem(b"/" + path, reason, int(grade)))
-
-    def _count(self, grade: int, kind: int) -> None:
-        if kind == stat.S_IFREG:
-            self.done.grades[int(grade)] = self.done.grades.get(int(grade), 0) + 1
 
     def _device_of(self, st: os.stat_result) -> int:
         return self._devices.get(st.st_dev, st.st_dev) if st.st_nlink > 1 else 0

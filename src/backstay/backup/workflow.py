@@ -290,7 +290,6 @@ class _Backup:
         problem_lists = put_problems(problems, put)
         self._session.packer.flush()
         parent, stored = decided.parent, self._session.packer.figures
-        grades = done.grades
         manifest = Manifest(
             version=1,
             repository=self._repository.id,
@@ -304,12 +303,6 @@ class _Backup:
             root=root,
             details=b"",
             totals=totals,
-            grades=(
-                grades.get(Grade.SNAPSHOT, 0),
-                grades.get(Grade.STABLE, 0),
-                grades.get(Grade.CHANGED, 0),
-                grades.get(Grade.UNREADABLE, 0),
-            ),
             problems=len(problems),
             read_bytes=done.read_bytes,
             new_bytes=stored.new_bytes,

@@ -2,6 +2,7 @@
 
 import stat
 from enum import IntEnum
+from operator import add
 from typing import NamedTuple
 
 
@@ -49,21 +50,30 @@ class Chunk(NamedTuple):
 
 
 class Totals(NamedTuple):
-    """What lies below a directory: counts of entries by kind, and bytes of content."""
+    """What lies below a directory.
+
+    Attributes:
+        files, directories, others: entries by kind.
+        bytes: content of the files.
+        snapshot, changed, unreadable: files of that grade; the others are stable.
+    """
 
     files: int = 0
     directories: int = 0
     others: int = 0
     bytes: int = 0
+    snapshot: int = 0
+    changed: int = 0
+    unreadable: int = 0
+
+    @property
+    def stable(self) -> int:
+        """Files that were read live and did not change meanwhile."""
+        return self.files - self.snapshot - self.changed - self.unreadable
 
     def plus(self, other: "Totals") -> "Totals":
         """The sum of both."""
-        return Totals(
-            self.files + other.files,
-            self.directories + other.directories,
-            self.others + other.others,
-            self.bytes + other.bytes,
-        )
+        return Totals(*map(add, self, other))
 
 
 class Entry(NamedTuple):

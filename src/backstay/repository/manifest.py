@@ -37,7 +37,6 @@ class Manifest(msgspec.Struct, array_like=True, frozen=True):
         root: id of the page of the file system's root.
         details: id of the details blob.
         totals: what the restore point holds.
-        grades: number of regular files by grade: snapshot, stable, changed, unreadable.
         problems: number of files with a problem; the details list them.
         read_bytes, new_bytes, stored_bytes: content read, new to the repository, and
             what it took there.
@@ -56,7 +55,6 @@ class Manifest(msgspec.Struct, array_like=True, frozen=True):
     root: Id
     details: OptionalId
     totals: Totals
-    grades: tuple[Count, Count, Count, Count]
     problems: Count
     read_bytes: Count
     new_bytes: Count

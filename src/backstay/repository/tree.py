@@ -100,33 +100,24 @@ def references_of(entries: list[Entry]) -> bytes:
     return b"".join(found)
 
 
-def entry_totals(entry: Entry) -> Totals:
-    """What one entry counts for in its folder, itself included."""
-    if entry.is_directory:
-        below = entry.totals or Totals()
-        return Totals(below.files, below.directories + 1, below.others, below.bytes)
-    if entry.is_regular:
-        return Totals(files=1, bytes=entry.size)
-    return Totals(others=1)
-
-
 def totals_of(entries: list[Entry]) -> Totals:
     """What these entries and everything below them add up to."""
     files = directories = others = size = 0
+    grades = [0, 0, 0, 0]
+    below = Totals()
     for entry in entries:
         kind = entry.mode & 0o170000
         if kind == 0o100000:
             files += 1
             size += entry.size
+            grades[entry.grade] += 1
         elif kind == 0o040000:
-            below = entry.totals or Totals()
-            files += below.files
-            directories += below.directories + 1
-            others += below.others
-            size += below.bytes
+            directories += 1
+            below = below.plus(entry.totals or Totals())
         else:
             others += 1
-    return Totals(files, directories, others, size)
+    snapshot, _, changed, unreadable = grades
+    return below.plus(Totals(files, directories, others, size, snapshot, changed, unreadable))
 
 
 def put_entries(entries: list[Entry], put: PutBlob) -> bytes:

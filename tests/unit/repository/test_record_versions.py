@@ -100,7 +100,7 @@ def _problems(storage: LocalStorage) -> object:
 def _some_manifest() -> Manifest:
     return Manifest(
         1, bytes(16), "host", "set", 1, b"", bytes(16), 5, "full", bytes(32), b"", Totals(),
-        (0, 0, 0, 0), 0, 0, 0, 0, "0.1",
+        0, 0, 0, 0, "0.1",
     )  # fmt: skip
 
 

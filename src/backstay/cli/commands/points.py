@@ -74,7 +74,7 @@ def point_fields(point: "RestorePoint") -> dict[str, Any]:
         "sequence": manifest.sequence,
         "type": manifest.type,
         "totals": manifest.totals._asdict(),
-        "grades": dict(zip(_GRADES, manifest.grades, strict=True)),
+        "grades": {grade: getattr(manifest.totals, grade) for grade in _GRADES},
         "problems": manifest.problems,
         "read_bytes": manifest.read_bytes,
         "new_bytes": manifest.new_bytes,
@@ -85,9 +85,7 @@ def point_fields(point: "RestorePoint") -> dict[str, Any]:
 
 def _warnings(point: "RestorePoint") -> str:
     manifest = point.manifest
-    parts = [
-        f"{count:,} {grade}" for grade, count in zip(_GRADES[2:], manifest.grades[2:], strict=True) if count
-    ]
+    parts = [f"{count:,} {grade}" for grade in _GRADES[2:] if (count := getattr(manifest.totals, grade))]
     if not parts and manifest.problems:
         parts = [f"{manifest.problems:,} incomplete"]
     return ", ".join(parts)
