@@ -101,7 +101,10 @@ def create_keys(
         StorageError: as `Storage.put`.
     """
     if next(iter(storage.list(KEYS)), None) is not None:
-        raise _exists_already(storage)
+        raise RepositoryExists(
+            f"there are keys at {storage.location} already, of a repository or of an interrupted attempt to make one",
+            hint="choose an empty place; what an interrupted attempt left holds no data and can be deleted",
+        )
     now, recovery_key = int(time.time()), RecoveryKey(os.urandom(32))
     first = new_passphrase_member(label, passphrase, now, cost)
     keyring = new_keyring((first, new_recovery_member(recovery_key, now)))

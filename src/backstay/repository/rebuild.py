@@ -15,12 +15,14 @@ from backstay.repository.layout import EXPIRIES, INDEX, MANIFESTS, PACKS, digest
 from backstay.repository.manifest import (
     ExpiredPoint,
     Expiry,
+    Manifest,
     RestorePoint,
     encode_expiry,
     encode_manifest,
     read_expiries,
 )
 from backstay.repository.pack import BlobKind, BlobRecord, Trailer, read_trailer
+from backstay.repository.reachability import Marks, References
 from backstay.repository.repository import Repository
 from backstay.repository.session import (
     ABANDONED,
@@ -29,7 +31,7 @@ from backstay.repository.session import (
     list_sessions,
     refuse_second_collector,
 )
-from backstay.repository.tombstone import read_tombstones
+from backstay.repository.tombstone import DAMAGED, Tombstone, put_tombstone, read_tombstones
 
 _AT_ONCE = 8
 
@@ -82,7 +84,9 @@ def _rebuild(repository: Repository, progress: Callable[[int, int], None]) -> Re
     outcome = RebuildOutcome()
     storage, key = repository.storage, repository.secrets.catalogue_key
     old = [info.name for info in storage.list(INDEX)]
+    named = set(repository.load_index().packs())
     packs = [(digest, info) for info in storage.list(PACKS) if (digest := digest_of(info.name))]
+    lost = named - {digest for digest, _ in packs}
     details: list[BlobRecord] = []
     builder, new = RunBuilder(), set[str]()
 
@@ -100,7 +104,10 @@ def _rebuild(repository: Repository, progress: Callable[[int, int], None]) -> Re
             progress(done, len(packs))
             if isinstance(trailer, DamagedObject):
                 outcome.damages.append(trailer)
+                lost.add(digest)
                 continue
+            # Whoever put it may have died before the sync, and the index must not outlive it.
+            storage.secure(info.name)
             builder.add_pack(digest, info.size, trailer)
             outcome.packs += 1
             details += [blob for blob in trailer.blobs() if blob.kind == BlobKind.DETAILS]
@@ -112,6 +119,8 @@ def _rebuild(repository: Repository, progress: Callable[[int, int], None]) -> Re
         outcome.blobs += len(builder)
         new.add(object_name(INDEX, put_run(storage, key, builder.encode())))
     storage.sync()
+    # Also where nothing is known to be lost: from here on no backup believes what it remembers unseen.
+    put_tombstone(storage, key, Tombstone(1, DAMAGED, sorted(lost), time.time_ns()))
     for name in old:
         if name not in new:
             storage.delete(name)
@@ -122,11 +131,13 @@ def _rebuild(repository: Repository, progress: Callable[[int, int], None]) -> Re
         outcome.damages.append(error)
         storage.delete(error.name)
     storage.sync()
-    _restore_manifests(repository, details, outcome)
+    _restore_manifests(repository, details, outcome, is_damaged=bool(lost))
     return outcome
 
 
-def _restore_manifests(repository: Repository, details: list[BlobRecord], outcome: RebuildOutcome) -> None:
+def _restore_manifests(
+    repository: Repository, details: list[BlobRecord], outcome: RebuildOutcome, *, is_damaged: bool
+) -> None:
     before = len(repository.damaged)
     points = repository.points()
     damaged = repository.damaged[before:]
@@ -136,11 +147,13 @@ def _restore_manifests(repository: Repository, details: list[BlobRecord], outcom
         return
     storage, key = repository.storage, repository.secrets.catalogue_key
     known = {point.manifest.details for point in points}
+    taken = {_place(point.manifest) for point in points}
     known_points: set[bytes] = set()
     try:
         for expiry in read_expiries(storage, key):
             known.update(point.details for point in expiry.points)
             known_points.update(point.id for point in expiry.points)
+            taken.update(_place(point) for point in expiry.points)
     except DamagedObject as error:
         outcome.damages.append(error)
         outcome.notes.append(
@@ -149,7 +162,8 @@ def _restore_manifests(repository: Repository, details: list[BlobRecord], outcom
         return
     index: Index = repository.load_index()
     reader = repository.reader_of(index)
-    for blob in details:
+    candidates: dict[tuple[str, str, int], tuple[int, int, Manifest]] = {}
+    for blob in {blob.id: blob for blob in details}.values():
         if blob.id in known:
             continue
         try:
@@ -161,14 +175,36 @@ def _restore_manifests(repository: Repository, details: list[BlobRecord], outcom
             outcome.notes.append("a restore point was left out, as the page of its root is in no pack")
             continue
         manifest = msgspec.structs.replace(found.manifest, details=blob.id)
+        place = _place(manifest)
+        candidate = (-_missing_blobs(repository, index, manifest), manifest.time_ns, manifest)
+        # A backup that was interrupted before its commit leaves details, too. The next one took its place.
+        if place not in taken and candidate[:2] > candidates.get(place, (float("-inf"), 0))[:2]:
+            candidates[place] = candidate
+    for missing, _, manifest in sorted(candidates.values(), key=lambda found: found[1]):
+        if missing and not (is_damaged or damaged):
+            # Nothing was lost, so what it lacks was collected: it was never committed.
+            continue
         sealed, digest = encode_manifest(manifest, key)
         storage.put(object_name(MANIFESTS, digest), [sealed])
         outcome.points.append(RestorePoint(digest, manifest))
     _close_gaps(repository, points + outcome.points, known_points)
     storage.sync()
-    for error in damaged:
-        storage.delete(error.name)
+    for manifest_error in damaged:
+        storage.delete(manifest_error.name)
     storage.sync()
+
+
+def _place(point: Manifest | ExpiredPoint) -> tuple[str, str, int]:
+    """Where a restore point belongs: its chain, and its number there."""
+    return point.file_server, point.backup_set, point.sequence
+
+
+def _missing_blobs(repository: Repository, index: Index, manifest: Manifest) -> int:
+    """How many blobs of those that a restore point needs are in no pack, as far as its pages tell."""
+    references = References.load(repository.storage, index, repository.secrets.catalogue_key)
+    marks = Marks(index.runs, frozenset(), index.packs())
+    marks.mark(references.from_roots((manifest.root, manifest.details)))
+    return len(marks.missing)
 
 
 def _close_gaps(repository: Repository, points: list[RestorePoint], known: set[bytes]) -> None:

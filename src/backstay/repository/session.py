@@ -50,6 +50,9 @@ class SessionInfo(msgspec.Struct, array_like=True, frozen=True):
     started_ns: int
 
 
+_living: set[bytes] = set()
+"""Sessions of this process that are at work. One that could not put its end marker is not among them."""
+
 _session_info = msgspec.msgpack.Decoder(SessionInfo)
 
 
@@ -75,6 +78,7 @@ class SessionMarker:
         info = SessionInfo(VERSION, self.id, kind, socket.gethostname(), backup_set, os.getpid(), now_ns)
         storage.put(f"{self._folder}begin", [seal(catalogue_key, KIND, msgspec.msgpack.encode(info))])
         storage.sync()
+        _living.add(self.id)
 
     def renew(self) -> None:
         """Prolong the lease."""
@@ -87,6 +91,7 @@ class SessionMarker:
         That it was, and that all its markers have been forgotten since, shows in `begin`,
         which goes before `end` does.
         """
+        _living.discard(self.id)
         ended = end_session(self._storage, self.id, how)
         return ended and self._storage.exists(f"{self._folder}begin")
 
@@ -152,7 +157,7 @@ def refuse_second_collector(
         info = None if state.ended else read_session(storage, state.id, catalogue_key)
         if info is None or info.kind != COLLECTOR:
             continue
-        if info.file_server == socket.gethostname() and not _is_alive(info.process):
+        if info.file_server == socket.gethostname() and not _is_alive(info):
             end_session(storage, state.id, ABANDONED)
             settled[state.id] = state._replace(ended=True)
             continue
@@ -163,9 +168,11 @@ def refuse_second_collector(
     return settled
 
 
-def _is_alive(process: int) -> bool:
+def _is_alive(session: SessionInfo) -> bool:
+    if session.process == os.getpid():
+        return session.id in _living
     try:
-        os.kill(process, 0)
+        os.kill(session.process, 0)
     except ProcessLookupError:
         return False
     except OSError:

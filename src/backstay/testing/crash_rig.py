@@ -307,3 +307,53 @@ def after_cut(machine: Machine, disk: PowerCutStorage, random: Random, *, lying:
     after = disk.cut_power(random, lying=lying)
     after._clock = machine.clock
     machine.storage = after
+
+
+KEPT, LOST, STALE = STATES = ("kept", "lost", "stale")
+"""What may become of the scan state at a power cut; a stale one is put back from an older copy."""
+
+
+def cut_power_at(
+    machine: Machine,
+    saved: Saved,
+    act: Callable[[Storage], object],
+    number: int,
+    random: Random,
+    *,
+    state: str = KEPT,
+    older: Path | None = None,
+    cache_kept: bool = True,
+) -> bool:
+    """Let the power go off before operation `number` of `act`, and boot; False where it had fewer.
+
+    Args:
+        random: chooses which of the changes that were not synced reached the disk.
+        state: what becomes of the scan state.
+        older: the copy of the scan state for STALE.
+        cache_kept: whether the index cache survives.
+    """
+    disk = load(machine, saved)
+    if not run_until_cut(disk, number, act):
+        return False
+    after_cut(machine, disk, random)
+    if state == LOST:
+        shutil.rmtree(machine.state, ignore_errors=True)
+    elif state == STALE and older is not None:
+        bring_back(machine.state, older)
+    if not cache_kept:
+        shutil.rmtree(machine.cache, ignore_errors=True)
+    return True
+
+
+def check_everything(machine: Machine, *, garbage: bool = True, resent: bool = True) -> None:
+    """All that must hold after a crash, the next backup and the next prunes included."""
+    machine.check_points()
+    machine.check_intact()
+    if resent:
+        machine.check_next_backup()
+    else:
+        machine.backup()
+        machine.check_points()
+    machine.check_intact()
+    if garbage:
+        machine.check_garbage()
