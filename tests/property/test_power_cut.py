@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 
-from backstay.domain.errors import BackstayError, NoRepository, RepositoryExists
+from backstay.domain.errors import NoRepository, RepositoryExists
 from backstay.repository.layout import MANIFESTS
 from backstay.repository.rebuild import run_rebuild
 from backstay.repository.repository import Repository

@@ -83,8 +83,11 @@ class IndexCache:
     def add(self, digest: bytes, encoded: bytes) -> Run:
         """Keep a run that this process has just written, and map it."""
         path = self._folder / f"{digest.hex()}.run"
-        self._write(path, encoded)
-        return Run(path)
+        while True:
+            self._write(path, encoded)
+            # Another process that does not know it yet may have taken it for one that is not used any more.
+            with suppress(FileNotFoundError):
+                return Run(path)
 
     def _merges(self) -> Iterable[tuple[Path, frozenset[bytes]]]:
         for path in self._folder.glob("merged-*.run"):
@@ -111,6 +114,7 @@ class IndexCache:
         aside = path.with_name(f"{path.name}.{os.getpid()}.aside")
         merge_runs([run for run, _ in chosen], aside)
         self._write(path.with_suffix(".sources"), listing.encode())
+        _sync(aside)
         aside.rename(path)
         return [*kept, (Run(path), sources)]
 
@@ -127,6 +131,7 @@ class IndexCache:
         aside = path.with_name(f"{path.name}.{os.getpid()}.aside")
         try:
             aside.write_bytes(content)
+            _sync(aside)
             aside.rename(path)
         except OSError as error:
             aside.unlink(missing_ok=True)
@@ -134,6 +139,15 @@ class IndexCache:
                 f"the local index cache in {self._folder} cannot be written: {error.strerror}",
                 hint="make room there, or choose another folder with BACKSTAY_CACHE",
             ) from error
+
+
+def _sync(path: Path) -> None:
+    """A power cut must not leave a run whose name is there, but not its bytes."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def fetch_run(storage: Storage, digest: bytes, catalogue_key: bytes) -> bytes:

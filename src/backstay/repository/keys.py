@@ -102,7 +102,7 @@ def create_keys(
     """
     if next(iter(storage.list(KEYS)), None) is not None:
         raise RepositoryExists(
-            f"there are keys at {storage.location} already, of a repository or of an interrupted attempt to make one",
+            f"there are keys at {storage.location} already, of a repository or an interrupted attempt at one",
             hint="choose an empty place; what an interrupted attempt left holds no data and can be deleted",
         )
     now, recovery_key = int(time.time()), RecoveryKey(os.urandom(32))

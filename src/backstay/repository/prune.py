@@ -10,10 +10,13 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from backstay.domain.errors import DamagedObject, ObjectNotFound, RepositoryError
 from backstay.repository.encryption import FrameKey
-from backstay.repository.index import Index, RunBuilder
+from backstay.repository.index import RunBuilder
+from backstay.repository.index_cache import IndexCache
 from backstay.repository.index_store import put_run, replace_index
 from backstay.repository.layout import EXPIRIES, MAINTENANCE, PACKS, digest_of, object_name, pack_name
 from backstay.repository.manifest import (
@@ -30,14 +33,17 @@ from backstay.repository.repository import Repository
 from backstay.repository.session import (
     ABANDONED,
     COLLECTOR,
+    COMMITTED,
     LEASE_SECONDS,
     REVOKED,
+    SLACK_SECONDS,
     SessionMarker,
     SessionState,
     end_session,
     forget_session,
     list_sessions,
     refuse_second_collector,
+    was_revoked,
 )
 from backstay.repository.tombstone import (
     DAMAGED,
@@ -52,6 +58,9 @@ GRACE_SECONDS = 24 * 3600
 """So long a condemned pack stays at least: a reader that still wants it has time to finish."""
 
 _MANY_RUNS = 24
+
+_REVOKED_KEPT_SECONDS = 90 * 24 * 3600
+"""So long it is remembered that a session was given up, should it wake up and put its manifest after all."""
 
 
 @dataclass
@@ -99,7 +108,8 @@ def run_prune(
         StorageError.
     """
     if dry_run:
-        return _Prune(repository, None, grace_seconds, most_unused, tell).dry_run(expire)
+        with TemporaryDirectory(prefix="backstay-prune-") as folder:
+            return _Prune(repository, None, Path(folder), grace_seconds, most_unused, tell).dry_run(expire)
     marker = SessionMarker(
         repository.storage,
         repository.secrets.catalogue_key,
@@ -108,8 +118,8 @@ def run_prune(
         now_ns=time.time_ns(),
     )
     try:
-        prune = _Prune(repository, marker, grace_seconds, most_unused, tell)
-        return prune.run(expire)
+        with TemporaryDirectory(prefix="backstay-prune-") as folder:
+            return _Prune(repository, marker, Path(folder), grace_seconds, most_unused, tell).run(expire)
     finally:
         marker.end(ABANDONED)
 
@@ -119,6 +129,7 @@ class _Prune:
         self,
         repository: Repository,
         marker: SessionMarker | None,
+        folder: Path,
         grace_seconds: float,
         most_unused: float,
         tell: Callable[[str], None],
@@ -127,6 +138,8 @@ class _Prune:
         self._storage = repository.storage
         self._catalogue_key = repository.secrets.catalogue_key
         self._marker = marker
+        # What is deleted for good is not decided by copies that have lain about on a disk for months.
+        self._runs = IndexCache(folder)
         self._grace_seconds = grace_seconds
         self._most_unused = most_unused
         self._tell = tell
@@ -151,7 +164,7 @@ class _Prune:
         # Sessions are listed before manifests: one that has ended here has its manifest there.
         sessions = self._sessions()
         stones = read_tombstones(self._storage, self._catalogue_key)
-        points = self._points()
+        points = self._committed(self._points(), sessions)
         self._outcome.expired = list(expire(points))
         gone = {point.id for point in self._outcome.expired}
         self._tell("finding out what the restore points need")
@@ -178,12 +191,28 @@ class _Prune:
         self._now = states.pop(self._marker.id).renewed
         for state in list(states.values()):
             if not state.ended and self._now - state.renewed > LEASE_SECONDS:
-                end_session(self._storage, state.id, REVOKED)
+                # One that died between its manifest and its end has lost nothing yet.
+                whole = any(point.manifest.session == state.id for point in self._repository.points())
+                end_session(self._storage, state.id, COMMITTED if whole else REVOKED)
                 states[state.id] = state._replace(ended=True)
                 self._outcome.notes.append(
                     f"session {state.id.hex()[:8]} was silent for a day and was given up"
                 )
         return refuse_second_collector(self._storage, self._catalogue_key, states)
+
+    def _committed(
+        self, points: list[RestorePoint], sessions: dict[bytes, SessionState]
+    ) -> list[RestorePoint]:
+        """Take out restore points of sessions that were given up.
+
+        Such a session woke up, put its manifest, found that it had been given up, and died before it
+        could take the manifest back. What the manifest refers to may be gone.
+        """
+        revoked = {
+            state.id for state in sessions.values() if state.ended and was_revoked(self._storage, state.id)
+        }
+        self._expire([point for point in points if point.manifest.session in revoked])
+        return [point for point in points if point.manifest.session not in revoked]
 
     def _points(self) -> list[RestorePoint]:
         before = len(self._repository.damaged)
@@ -198,12 +227,13 @@ class _Prune:
 
     def _look(self, points: list[RestorePoint]) -> None:
         """Find out what these restore points need. Raises RepositoryError where that cannot be known."""
-        before = len(self._repository.damaged)
-        self._index: Index = self._repository.load_index()
-        if len(self._repository.damaged) > before:
-            name = self._repository.damaged[-1].name
+        stones = read_tombstones(self._storage, self._catalogue_key)
+        condemned = frozenset(pack for stone in stones for pack in stone.tombstone.packs)
+        self._index, damaged = self._runs.open(self._storage, self._catalogue_key, condemned)
+        if damaged:
             raise RepositoryError(
-                f"nothing is pruned, as {name} is damaged", hint="run `backstay repo rebuild` first"
+                f"nothing is pruned, as {damaged[0].name} is damaged",
+                hint="run `backstay repo rebuild` first",
             )
         self._present = {
             digest: info.size for info in self._storage.list(PACKS) if (digest := digest_of(info.name))
@@ -225,13 +255,19 @@ class _Prune:
             for pack, use in self._marks.uses().items()
             if pack in self._present and pack not in self._index.condemned
         }
-        writing = {state.id for state in sessions.values() if not state.ended}
+        writing = self._writing(sessions)
         spared: set[bytes] = set()
         if writing:
             for pack, use in uses.items():
                 if use.needed < use.total and self._session_of(pack) in writing:
                     spared.add(pack)
         return plan_prune(uses, frozenset(spared), most_unused=self._most_unused)
+
+    def _writing(self, sessions: dict[bytes, SessionState]) -> set[bytes]:
+        """Sessions that were writing at first or are now: their packs are not judged."""
+        now = list_sessions(self._storage)
+        states = [*sessions.values(), *now.values()]
+        return {state.id for state in states if not state.ended} - {self._marker.id if self._marker else b""}
 
     def _session_of(self, pack: bytes) -> bytes | None:
         try:
@@ -287,7 +323,7 @@ class _Prune:
                 "that it does not name",
                 hint="run `backstay repo rebuild` first",
             )
-        writing = {state.id for state in sessions.values() if not state.ended}
+        writing = self._writing(sessions)
         return {pack for pack in unindexed if self._session_of(pack) not in writing}
 
     def _rewrite(self, packs: frozenset[bytes]) -> set[bytes]:
@@ -326,7 +362,7 @@ class _Prune:
         for stone in stones:
             if self._now - stone.modified < self._grace_seconds:
                 continue
-            if any(before <= stone.modified for before in began):
+            if any(before <= stone.modified + SLACK_SECONDS for before in began):
                 self._outcome.notes.append("some packs wait for a session that is still writing")
                 continue
             ripe.append(stone)
@@ -364,13 +400,15 @@ class _Prune:
         self._outcome.waiting_packs = max(0, self._outcome.waiting_packs)
 
     def _compact_index(self) -> None:
-        index = self._repository.load_index()
+        index, _ = self._runs.open(self._storage, self._catalogue_key, frozenset())
         if len(index.sources) > _MANY_RUNS:
             self._tell("merging the index")
             replace_index(self._storage, self._catalogue_key, index)
 
     def _forget_sessions(self, sessions: dict[bytes, SessionState]) -> None:
         for state in sessions.values():
-            if state.ended:
+            # One that ended just now may still be looking for its markers.
+            kept = _REVOKED_KEPT_SECONDS if was_revoked(self._storage, state.id) else SLACK_SECONDS
+            if state.ended and self._now - state.renewed > kept:
                 forget_session(self._storage, state.id)
         self._storage.sync()

@@ -34,6 +34,10 @@ REVOKED = b"revoked"
 RENEW_SECONDS = 15 * 60
 """A session renews its lease this often."""
 
+SLACK_SECONDS = 3600
+"""Storage times may differ by this much from the order of events: an object's time can be taken long before
+it is there to be seen, and by another clock."""
+
 LEASE_SECONDS = 24 * 3600
 """A session that was not renewed for this long may be revoked."""
 
@@ -94,6 +98,10 @@ class SessionMarker:
         _living.discard(self.id)
         ended = end_session(self._storage, self.id, how)
         return ended and self._storage.exists(f"{self._folder}begin")
+
+    def has_ended(self) -> bool:
+        """Whether someone ended the session."""
+        return self._storage.exists(f"{self._folder}end")
 
 
 def end_session(storage: Storage, session: bytes, how: bytes) -> bool:
@@ -180,8 +188,23 @@ def _is_alive(session: SessionInfo) -> bool:
     return True
 
 
+def was_revoked(storage: Storage, session: bytes) -> bool:
+    """Whether a session was given up by another."""
+    try:
+        return storage.get(f"{SESSIONS}{session.hex()}/end") == REVOKED
+    except ObjectNotFound:
+        return False
+
+
 def forget_session(storage: Storage, session: bytes) -> None:
-    """Delete the markers of a session that has ended; the end marker goes last."""
-    names = sorted(info.name for info in storage.list(f"{SESSIONS}{session.hex()}/"))
-    for name in sorted(names, key=lambda name: name.endswith("/end")):
-        storage.delete(name)
+    """Delete the markers of a session that has ended.
+
+    The end marker goes last, when the others are gone for good: without it the session
+    would be open again.
+    """
+    end = f"{SESSIONS}{session.hex()}/end"
+    for info in list(storage.list(f"{SESSIONS}{session.hex()}/")):
+        if info.name != end:
+            storage.delete(info.name)
+    storage.sync()
+    storage.delete(end)

@@ -8,7 +8,7 @@ from backstay.repository.encryption import FrameKey
 from backstay.repository.index import RUN_ENTRIES, Index
 from backstay.repository.index_cache import IndexCache
 from backstay.repository.index_store import put_run
-from backstay.repository.layout import MANIFESTS, PACKS, digest_of, object_name
+from backstay.repository.layout import INDEX, MANIFESTS, PACKS, digest_of, object_name
 from backstay.repository.manifest import Manifest, RestorePoint, encode_manifest
 from backstay.repository.pack import BlobKind, read_trailer
 from backstay.repository.packer import BlobId, Packer
@@ -68,6 +68,9 @@ class WritingSession:
         )
         self.index = load_index()
         self.runs = set(self.index.sources)
+        for run in self.runs:
+            # Its writer may have died before the sync, and a power cut take it back under our feet.
+            storage.secure(object_name(INDEX, run))
         self.packer = Packer(
             storage,
             self.index,
@@ -150,7 +153,11 @@ class WritingSession:
             RepositoryError: this session was silent for so long that it was given up.
             StorageError.
         """
+        if manifest.previous:
+            self._storage.secure(object_name(MANIFESTS, manifest.previous))
         self.checkpoint()
+        if self.marker.has_ended():
+            raise _given_up()
         sealed, digest = encode_manifest(manifest, self._catalogue_key)
         name = object_name(MANIFESTS, digest)
         self._storage.put(name, [sealed])
@@ -158,11 +165,7 @@ class WritingSession:
         if not self.marker.end(COMMITTED):
             self._storage.delete(name)
             self._storage.sync()
-            raise RepositoryError(
-                "this backup was silent for so long that its session was given up, "
-                "and what it refers to may have been collected",
-                hint="run the backup again; whatever is still there is not sent again",
-            )
+            raise _given_up()
         return RestorePoint(digest, manifest)
 
     def abandon(self) -> None:
@@ -182,3 +185,11 @@ class WritingSession:
     def end_crashed(self, session: bytes) -> None:
         """Say that an earlier session, known to be dead, has ended; what it stored is indexed by now."""
         end_session(self._storage, session, ABANDONED)
+
+
+def _given_up() -> RepositoryError:
+    return RepositoryError(
+        "this backup was silent for so long that its session was given up, "
+        "and what it refers to may have been collected",
+        hint="run the backup again; whatever is still there is not sent again",
+    )
