@@ -54,10 +54,11 @@ class Repository:
 
         Raises:
             RepositoryExists: there is one already.
-            StorageError.
+            StorageError: also where the storage does not keep its promises (Storage.probe).
         """
         if storage.exists(CONFIG):
             raise _exists(storage)
+        storage.probe()
         secrets, recovery_key = create_keys(storage, passphrase)
         storage.sync()
         try:

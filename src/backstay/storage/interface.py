@@ -26,6 +26,17 @@ class Storage(Protocol):
     def location(self) -> str:
         """Where it is, in words that a user knows: a folder, a bucket's URL."""
 
+    def probe(self) -> None:
+        """Make sure, by trying where it must be tried, that the place keeps these promises.
+
+        Called once, before a repository is made in it. Nothing of the trial remains.
+
+        Raises:
+            StorageError: it does not keep them.
+            StorageUnavailable: it cannot be told now.
+        """
+        return
+
     def put(self, name: str, data: Sequence[Buffer]) -> None:
         """Store the concatenated `data` under `name`, create-only and whole.
 

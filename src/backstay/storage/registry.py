@@ -1,5 +1,6 @@
 """Every kind of storage, by the scheme of its location. A new one is one line in `FACTORIES`."""
 
+import os
 import re
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
@@ -27,8 +28,29 @@ def _open_file_url(location: str, *, create: bool) -> Storage:
     return LocalStorage(unquote(url.path, errors="surrogateescape"), create=create)
 
 
+def _open_s3(location: str, *, create: bool) -> Storage:
+    """`s3://bucket/prefix`, whose bucket must be there: see s3_location.py. Tries again what may pass.
+
+    AWS_MAX_ATTEMPTS, of AWS's SDK reference, says how often in all.
+    """
+    from backstay.storage.retrying import RetryingStorage
+    from backstay.storage.s3_location import S3Location
+
+    at = S3Location.parse(location, os.environ)
+    try:
+        from backstay.storage.s3 import S3Storage
+    except ImportError:
+        raise UsageError(
+            "this installation of Backstay cannot use S3 storage: the package obstore is missing",
+            hint="install it with: python -m pip install 'backstay[s3]'",
+        ) from None
+    attempts = os.environ.get("AWS_MAX_ATTEMPTS", "")
+    return RetryingStorage(S3Storage(at), int(attempts) if attempts.isdecimal() and int(attempts) else 8)
+
+
 FACTORIES: dict[str, Factory] = {
     "file": _open_file_url,
+    "s3": _open_s3,
 }
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")

@@ -71,6 +71,10 @@ class RetryingStorage(Storage):
         """That of the storage within."""
         return self._storage.location
 
+    def probe(self) -> None:
+        """As Storage.probe."""
+        self._repeat("probe", "", self._storage.probe)
+
     def put(self, name: str, data: Sequence[Buffer]) -> None:
         """As Storage.put."""
         self._repeat("put", name, lambda: self._storage.put(name, data))

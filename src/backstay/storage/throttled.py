@@ -84,6 +84,10 @@ class ThrottledStorage(Storage):
         """That of the storage within."""
         return self._storage.location
 
+    def probe(self) -> None:
+        """As Storage.probe."""
+        self._storage.probe()
+
     def put(self, name: str, data: Sequence[Buffer]) -> None:
         """As Storage.put."""
         self._throttle.spend(sum(memoryview(buffer).nbytes for buffer in data))
