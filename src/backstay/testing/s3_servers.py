@@ -18,6 +18,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -102,7 +103,7 @@ class S3Server:
             process.wait(timeout=20)
 
     def make_bucket(self, name: str) -> None:
-        """Make a bucket."""
+        """Make a bucket, unless it is there."""
         raise NotImplementedError
 
     def environment(self, *, access_key: str = ACCESS_KEY, secret_key: str = SECRET_KEY) -> dict[str, str]:
@@ -149,10 +150,9 @@ class SeaweedServer(S3Server):
             *("-s3.config=s3.json", "-s3.autoCreateBucket=false", "-s3.iam=false"),
             *(f"-master.port={master}", f"-master.port.grpc={master_grpc}", "-master.telemetry=false"),
             *("-master.volumeSizeLimitMB=64", "-volume.max=300"),
+            *("-master.electionTimeout=1s", "-master.heartbeatInterval=100ms"),
             *(f"-volume.port={volume}", f"-volume.port.grpc={volume_grpc}"),
             *(f"-filer.port={filer}", f"-filer.port.grpc={filer_grpc}"),
-            f"-filer.localSocket={_socket_path(filer)}",
-            f"-s3.localSocket={_socket_path(s3)}",
         ]
 
     def _ready(self) -> bool:
@@ -165,14 +165,18 @@ class SeaweedServer(S3Server):
     def stop(self, with_signal: signal.Signals = signal.SIGKILL) -> None:
         """As S3Server.stop."""
         super().stop(with_signal)
-        for port in (self._ports[0], self._ports[6]):
-            _socket_path(port).unlink(missing_ok=True)
+        for port in self._ports:  # weed(1) makes them there, and a killed one leaves them
+            for path in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
+                path.unlink(missing_ok=True)
 
     def make_bucket(self, name: str) -> None:
-        """Make a bucket: a folder of the filer, as `s3.bucket.create` of `weed shell` makes it."""
+        """Make a bucket, unless it is there: a folder of the filer, as `weed shell` makes it."""
         request = urllib.request.Request(f"http://127.0.0.1:{self._ports[6]}/buckets/{name}/", method="POST")
-        with urllib.request.urlopen(request, timeout=10):
-            pass
+        try:
+            urllib.request.urlopen(request, timeout=10).close()
+        except urllib.error.HTTPError as error:
+            if error.code != HTTPStatus.CONFLICT:
+                raise
 
 
 class RcloneServer(S3Server):
@@ -189,8 +193,8 @@ class RcloneServer(S3Server):
         ]
 
     def make_bucket(self, name: str) -> None:
-        """Make a bucket: a folder."""
-        (self._folder / "buckets" / name).mkdir()
+        """Make a bucket, unless it is there: a folder."""
+        (self._folder / "buckets" / name).mkdir(exist_ok=True)
 
 
 @functools.cache
@@ -221,11 +225,6 @@ def _identity(name: str, access_key: str, actions: list[str]) -> dict[str, objec
         "credentials": [{"accessKey": access_key, "secretKey": SECRET_KEY}],
         "actions": actions,
     }
-
-
-def _socket_path(port: int) -> Path:
-    # A Unix socket's path is at most 107 bytes long (unix(7)); a test's folder may be deeper.
-    return Path(f"/tmp/backstay-test-weed-{port}.sock")
 
 
 def _free_ports(count: int) -> list[int]:
