@@ -290,7 +290,7 @@ def test_forgotten_sessions_do_not_return(machine: Machine, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("goes_on", [False, True])
 def test_rebuild_beside_what_was_never_committed(machine: Machine, goes_on: bool) -> None:
-    """A rebuild makes no restore point of an interrupted backup that lacks blobs, or was made up for since."""
+    """A rebuild makes no restore point of an interrupted backup that lacks blobs, or was repeated since."""
     before = {info.name for info in machine.storage.list(PACKS)}
     die_before(machine, MANIFESTS)
     if goes_on:

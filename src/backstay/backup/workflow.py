@@ -195,6 +195,8 @@ class _Backup:
             self._crashed = facts.open_sessions
             facts.open_sessions = [*facts.open_sessions, self._session.id]
             facts.collections, facts.damages = decided.collections, decided.damages
+            # Should this process die, the next one knows whose session is to be ended.
+            self._state.commit()
             self._type = decided
             return decided
 
