@@ -31,7 +31,7 @@ class Client:
             "BACKSTAY_CACHE": str(folder / "cache"),
             "BACKSTAY_PASSPHRASE": "correct horse",
             "LANG": "C.UTF-8",
-            "AWS_MAX_ATTEMPTS": "3",
+            "AWS_MAX_ATTEMPTS": "2",
             **server.environment(),
         }
 
