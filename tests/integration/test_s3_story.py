@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from backstay.storage.registry import open_storage
 from backstay.testing.s3_servers import SECRET_KEY, SeaweedServer, ServerMissing, shared_seaweed
 
 EXECUTABLE = Path(sys.executable).parent / "backstay"
@@ -67,32 +68,27 @@ def _fill(folder, files, size):
 
 def _stored(client):
     """Names of the packs, as the storage lists them."""
-    script = (
-        "import sys; from backstay.storage.registry import open_storage;"
-        "print(*(info.name for info in open_storage(sys.argv[1]).list('packs/')))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script, client.location],
-        env=client.environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return set(done.stdout.split())
+    return {info.name for info in open_storage(client.location).list("packs/")}
 
 
 def _same_trees(one, other):
     subprocess.run(["diff", "-r", "--no-dereference", str(one), str(other)], check=True)
 
 
+def _look_at(server, monkeypatch):
+    for name, value in server.environment().items():
+        monkeypatch.setenv(name, value)
+
+
 @pytest.fixture
-def client(tmp_path):
+def client(tmp_path, monkeypatch):
     """A client of the shared server, with a prefix of its own."""
     try:
         server = shared_seaweed()
     except ServerMissing as missing:
         pytest.skip(str(missing))
     server.make_bucket(BUCKET)
+    _look_at(server, monkeypatch)
     return Client(tmp_path, server, f"s3://{BUCKET}/repository-{os.getpid()}-{next(_numbers)}")
 
 
@@ -143,7 +139,7 @@ def test_killed_in_the_middle(client, tmp_path):
     _same_trees(docs, tmp_path / "out" / docs.relative_to("/"))
 
 
-def test_the_server_dies_in_the_middle(tmp_path):
+def test_the_server_dies_in_the_middle(tmp_path, monkeypatch):
     """A server that goes away is told in one sentence; once it is back, the backup resumes."""
     docs = tmp_path / "docs"
     _fill(docs, 25, 4_000_000)
@@ -153,6 +149,7 @@ def test_the_server_dies_in_the_middle(tmp_path):
         pytest.skip(str(missing))
     with server:
         server.make_bucket(BUCKET)
+        _look_at(server, monkeypatch)
         client = Client(tmp_path, server, f"s3://{BUCKET}/mortal")
         client("init", "--recovery-sheet", tmp_path / "sheet.txt")
         process = client.start("backup", docs)
