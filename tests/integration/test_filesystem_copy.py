@@ -14,9 +14,16 @@ from backstay.domain.entry import Entry
 from backstay.filesystem.metadata_posix import Extras, ExtrasReader
 from backstay.filesystem.opening import DirectoryChain, open_directory
 from backstay.filesystem.owners import Owners
-from backstay.filesystem.reader import open_regular, read_into, read_small
+from backstay.filesystem.reader import open_regular, read_into
 from backstay.filesystem.sparse import data_extents
 from backstay.filesystem.writer import TreeWriter, write_at
+
+
+def read_whole(fd: int, size: int) -> bytes:
+    """The first `size` bytes of an open file; fewer where it is shorter."""
+    buffer = bytearray(size)
+    return bytes(buffer[: read_into(fd, 0, memoryview(buffer))])
+
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: owners, devices, capabilities")
 
@@ -147,7 +154,7 @@ class Copier:
             entry = entry_of(name, st, self.extras.of_open(file, st))
             if st.st_size <= 4096 and st.st_blocks:
                 return self.writer.write_small(
-                    to, name, entry, read_small(file, st.st_size), replace=self.replace
+                    to, name, entry, read_whole(file, st.st_size), replace=self.replace
                 )
             if self.replace:
                 out, made = self.writer.create_aside(to, entry)

@@ -50,13 +50,14 @@ def build(packs: list[list[bytes]]) -> tuple[RunBuilder, dict[bytes, list[Locati
 def test_a_run_finds_what_was_added_and_nothing_else(
     tmp_path_factory: pytest.TempPathFactory, packs: list[list[bytes]], others: list[bytes]
 ) -> None:
-    """A mapped run gives for each blob the first place that was added, and nothing for other ids."""
+    """A mapped run gives for each blob its first place in each pack, in order, and nothing for other ids."""
     builder, expected = build(packs)
     path = tmp_path_factory.mktemp("run") / "run"
     path.write_bytes(builder.encode())
     run = Run(path)
     for prefix, locations in expected.items():
-        assert list(run.find(prefix)) == [locations[0]]
+        firsts = {location.pack: location for location in reversed(locations)}
+        assert list(run.find(prefix)) == list(reversed(firsts.values()))
         assert builder.locate(prefix) == locations[0]
     for other in others:
         if other[:16] not in expected:

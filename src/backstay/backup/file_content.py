@@ -4,14 +4,15 @@ import os
 import stat
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from backstay.domain.entry import Chunk, FileStat
-from backstay.filesystem.reader import WINDOW, read_extent, read_small, same_version
+from backstay.filesystem.reader import WINDOW, read_extent, read_into, same_version
 from backstay.filesystem.sparse import data_extents
 from backstay.repository.chunker import SMALL_FILE, Chunker
 from backstay.repository.pack import BlobKind
-from backstay.repository.tree import ChunkList, PutBlob
+from backstay.repository.tree import ChunkList
+from backstay.storage.interface import Buffer
 
 INLINE = 512
 """Content up to this many bytes is kept in the entry itself."""
@@ -43,6 +44,19 @@ class Content(NamedTuple):
     read_bytes: int
 
 
+class ContentSink(Protocol):
+    """Where content goes: a Packer."""
+
+    def put(self, kind: BlobKind, data: Buffer, references: bytes) -> bytes:
+        """Store a blob, and return its id."""
+
+    def room(self, length: int) -> memoryview:
+        """Where a small file may be read into."""
+
+    def put_room(self, length: int) -> bytes:
+        """Store what was read into the room, and return its id."""
+
+
 class OtherKind(Exception):
     """The name no longer stands for a regular file."""
 
@@ -55,9 +69,9 @@ class ContentReader:
     """
 
     def __init__(
-        self, put: PutBlob, id_key: bytes, pulse: Callable[[int], None] = lambda read_bytes: None
+        self, sink: ContentSink, id_key: bytes, pulse: Callable[[int], None] = lambda read_bytes: None
     ) -> None:
-        self._put = put
+        self._sink = sink
         self._pulse = pulse
         self._chunker = Chunker(id_key)
         self._window = memoryview(bytearray(WINDOW))
@@ -77,9 +91,10 @@ class ContentReader:
         for attempt in range(1, _ATTEMPTS + 1):
             began_ns = time.time_ns()
             if size <= SMALL_FILE:
-                data = read_small(fd, size)
+                room = self._sink.room(size)
+                got = read_into(fd, 0, room)
                 after = os.fstat(fd)
-                inline, chunks, got = self._whole(fd, data, after)
+                inline, chunks, got = self._whole(fd, room, got, after)
             else:
                 inline, chunks, got = self._pieces(fd, size)
                 after = os.fstat(fd)
@@ -95,22 +110,20 @@ class ContentReader:
                 # Modified so shortly before that a change during the read may bear the same time.
                 time.sleep(_TICK_NS / 1e9)
             before, size = after, after.st_size
-            os.lseek(fd, 0, os.SEEK_SET)
         return Content(after, inline, chunks, got, True, read_bytes)
 
     def _whole(
-        self, fd: int, data: bytes, st: os.stat_result
+        self, fd: int, room: memoryview, length: int, st: os.stat_result
     ) -> tuple[bytes | None, tuple[Chunk, ...] | None, int]:
-        length = len(data)
         if length <= INLINE:
-            return data, None, length
+            return bytes(room[:length]), None, length
         # A file with a hole holds at least a block of zeros; a compressed one takes fewer blocks, too.
-        if st.st_blocks * 512 < length and _ZEROS in data:
+        if st.st_blocks * 512 < length and _ZEROS in bytes(room[:length]):
             return self._pieces(fd, length)
-        return None, (Chunk(length, self._put(BlobKind.DATA, data, b"")),), length
+        return None, (Chunk(length, self._sink.put_room(length)),), length
 
     def _pieces(self, fd: int, size: int) -> tuple[None, tuple[Chunk, ...], int]:
-        chunks = ChunkList(self._put)
+        chunks = ChunkList(self._sink.put)
         if os.fstat(fd).st_blocks * 512 < size:
             for extent in data_extents(fd, size):
                 if extent.is_hole:
@@ -142,7 +155,7 @@ class ContentReader:
             at += chunk
 
     def _add(self, data: memoryview, chunks: ChunkList) -> None:
-        chunks.add(Chunk(len(data), self._put(BlobKind.DATA, data, b"")))
+        chunks.add(Chunk(len(data), self._sink.put(BlobKind.DATA, data, b"")))
 
 
 def _same(before: os.stat_result, after: os.stat_result) -> bool:

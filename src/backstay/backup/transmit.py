@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from backstay.backup.file_content import Content, ContentReader, OtherKind
+from backstay.backup.file_content import Content, ContentReader, ContentSink, OtherKind
 from backstay.backup.progress import Progress
 from backstay.backup.scan import ScanResult, Unchanged, folder_digest, segment_digest
 from backstay.backup.scan_state import Known, ScanState
@@ -19,7 +19,7 @@ from backstay.filesystem.owners import Owners
 from backstay.filesystem.reader import open_regular
 from backstay.filesystem.reasons import reason_of
 from backstay.repository.details import Problem
-from backstay.repository.tree import PageRow, PutBlob, put_entries, put_folder, totals_of
+from backstay.repository.tree import PageRow, put_entries, put_folder, totals_of
 
 _LINKS_REMEMBERED = 65_536
 _NEVER = -1
@@ -40,7 +40,7 @@ class Transmit:
     """Turns a spool into the root page of a restore point.
 
     Args:
-        put: stores a blob.
+        sink: stores blobs.
         racy_from_ns: a file modified at this time or later may have changed again
             unnoticed; it is read again next time.
         tick: called once a folder: renews leases, makes checkpoints.
@@ -51,7 +51,7 @@ class Transmit:
         self,
         roots: list[SourceRoot],
         *,
-        put: PutBlob,
+        sink: ContentSink,
         id_key: bytes,
         state: ScanState,
         racy_from_ns: int,
@@ -60,8 +60,8 @@ class Transmit:
         devices: Mapping[int, int] | None = None,
     ) -> None:
         self._roots = roots
-        self._put = put
-        self._content = ContentReader(put, id_key, self._pulse)
+        self._put = sink.put
+        self._content = ContentReader(sink, id_key, self._pulse)
         self._state = state
         self._racy_from_ns = racy_from_ns
         self._progress = progress

@@ -229,7 +229,7 @@ class _Backup:
     ) -> tuple[bytes, Totals, Transmitted]:
         transmit = Transmit(
             frozen.roots,
-            put=self._session.packer.put,
+            sink=self._session.packer,
             id_key=self._repository.secrets.id_key,
             state=self._state,
             racy_from_ns=scan.started_ns - _GRANULARITY_NS,

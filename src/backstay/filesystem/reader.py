@@ -52,27 +52,6 @@ def _open_leased(dir_fd: int, name: bytes) -> int:
         os.close(handle)
 
 
-def read_small(fd: int, size: int) -> bytes:
-    """The first `size` bytes of the open file in one go; fewer where it has become shorter.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    # Asking for one byte more lets the kernel answer the whole file at once and tells a short read from
-    # the end of the file only where it matters.
-    data = os.read(fd, size + 1)
-    if len(data) == size:
-        return data
-    if len(data) > size:
-        return data[:size]
-    parts = [data]
-    missing = size - len(data)
-    while missing and (part := os.read(fd, missing)):
-        parts.append(part)
-        missing -= len(part)
-    return b"".join(parts)
-
-
 def read_into(fd: int, offset: int, buffer: memoryview) -> int:
     """Fill `buffer` from `offset` of the open file; returns how many bytes there were.
 

@@ -7,7 +7,7 @@ index, so nothing here needs a lock.
 
 import os
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -15,6 +15,7 @@ from typing import TypeVar
 from blake3 import blake3
 
 from backstay.domain.errors import RepositoryError
+from backstay.repository.chunker import SMALL_FILE
 from backstay.repository.compression import compress
 from backstay.repository.encryption import FrameKey
 from backstay.repository.index import Index, RunBuilder
@@ -27,6 +28,8 @@ FRAME_SIZE = 1 << 20
 
 PACK_SIZE = 32 << 20
 """A pack is closed when its sealed frames reach this."""
+
+_BUFFER_SIZE = FRAME_SIZE + SMALL_FILE
 
 BlobId = Callable[[Buffer], bytes]
 
@@ -46,12 +49,13 @@ class PackerFigures:
 
 
 class _OpenFrame:
-    """A frame that still takes blobs."""
+    """A frame that still takes blobs: copied into its buffer, or one large blob as it came."""
 
-    __slots__ = ("ids", "kinds", "lengths", "parts", "references", "size")
+    __slots__ = ("buffer", "ids", "kinds", "large", "lengths", "references", "size")
 
     def __init__(self) -> None:
-        self.parts: list[Buffer] = []
+        self.buffer: memoryview | None = None
+        self.large: Buffer | None = None
         self.ids: list[bytes] = []
         self.kinds: list[int] = []
         self.lengths: list[int] = []
@@ -105,6 +109,7 @@ class Packer:
         self._content = _Stream()
         self._metadata = _Stream()
         self._pending: set[bytes] = set()
+        self._buffers: list[memoryview] = []
         self._storing: deque[tuple[Trailer, Future[tuple[bytes, int]]]] = deque()
         self._builder = RunBuilder()
         self._index.recent.append(self._builder)
@@ -115,7 +120,7 @@ class Packer:
         """Store a blob unless it is there already, and return its id.
 
         Args:
-            data: kept until its frame is sealed; the caller must not change it.
+            data: kept until its frame is sealed, if it is long; the caller must not change it.
             references: for metadata, the 16-byte prefixes of the blobs that it refers to, joined.
 
         Raises:
@@ -123,29 +128,62 @@ class Packer:
             RepositoryError: the blob is longer than MAX_BLOB_BYTES.
         """
         blob_id = self.blob_id(data)
-        self.figures.blobs += 1
-        self.figures.blob_bytes += len(data)
-        if not self.has(blob_id):
-            self._append(blob_id, kind, data, references)
-        return blob_id
-
-    def has(self, blob_id: bytes) -> bool:
-        """Whether the blob is in the repository or on its way there."""
-        return blob_id[:PREFIX] in self._pending or blob_id in self._index
-
-    def _append(self, blob_id: bytes, kind: BlobKind, data: Buffer, references: bytes) -> None:
         length = len(data)
+        self.figures.blobs += 1
+        self.figures.blob_bytes += length
+        if self.has(blob_id):
+            return blob_id
         if length > MAX_BLOB_BYTES:
             raise RepositoryError(
                 f"a piece of {length} bytes is longer than a repository takes",
                 hint="look for a file with very many or very long extended attributes",
             )
+        stream = self._content if kind == BlobKind.DATA else self._metadata
+        if length >= FRAME_SIZE:
+            # A frame of its own, without a copy.
+            self._close_frame(stream)
+            stream.frame.large = data
+        else:
+            self._room(stream, length)[:] = data
+        self._list(stream, blob_id, kind, length, references)
+        return blob_id
+
+    def room(self, length: int) -> memoryview:
+        """Where content of `length` bytes, at most SMALL_FILE, may be read into; see `put_room`."""
+        return self._room(self._content, length)
+
+    def put_room(self, length: int) -> bytes:
+        """Store the first `length` bytes of the room as a DATA blob, and return its id; raises as `put`.
+
+        Nothing else may be put between `room` and this.
+        """
+        blob_id = self.blob_id(self._room(self._content, length))
+        self.figures.blobs += 1
+        self.figures.blob_bytes += length
+        if not self.has(blob_id):
+            self._list(self._content, blob_id, BlobKind.DATA, length, b"")
+        return blob_id
+
+    def _room(self, stream: _Stream, length: int) -> memoryview:
+        """The next `length` bytes of the open frame's buffer."""
+        frame = stream.frame
+        if frame.size + length > _BUFFER_SIZE:
+            self._close_frame(stream)
+            frame = stream.frame
+        if frame.buffer is None:
+            frame.buffer = self._buffers.pop() if self._buffers else memoryview(bytearray(_BUFFER_SIZE))
+        return frame.buffer[frame.size : frame.size + length]
+
+    def has(self, blob_id: bytes) -> bool:
+        """Whether the blob is in the repository or on its way there."""
+        return blob_id[:PREFIX] in self._pending or blob_id in self._index
+
+    def _list(self, stream: _Stream, blob_id: bytes, kind: BlobKind, length: int, references: bytes) -> None:
+        """Count a blob in, whose bytes are in the open frame already."""
         self._pending.add(blob_id[:PREFIX])
         self.figures.new_blobs += 1
         self.figures.new_bytes += length
-        stream = self._content if kind == BlobKind.DATA else self._metadata
         frame = stream.frame
-        frame.parts.append(data)
         frame.ids.append(blob_id)
         frame.kinds.append(kind)
         frame.lengths.append(length)
@@ -161,18 +199,23 @@ class Packer:
         stream.frame = _OpenFrame()
         number = self._frame_number
         self._frame_number += 1
-        stream.sealing.append((frame, number, self._sealers.submit(self._seal, frame.parts, number)))
-        frame.parts = []
+        if frame.large is not None:
+            raw, frame.large = frame.large, None
+        else:
+            assert frame.buffer is not None
+            raw = frame.buffer[: frame.size]
+        stream.sealing.append((frame, number, self._sealers.submit(self._seal, raw, number)))
         self._collect(stream, self._most_sealing)
 
-    def _seal(self, parts: Sequence[Buffer], number: int) -> Buffer:
-        raw = parts[0] if len(parts) == 1 else b"".join(parts)
+    def _seal(self, raw: Buffer, number: int) -> Buffer:
         return self._key.seal_frame(number, compress(raw))
 
     def _collect(self, stream: _Stream, most: int) -> None:
         while stream.sealing and (len(stream.sealing) > most or stream.sealing[0][2].done()):
             frame, number, future = stream.sealing.popleft()
             self._add_frame(stream, frame, number, self._result(future))
+            if frame.buffer is not None:
+                self._buffers.append(frame.buffer)
 
     def _add_frame(self, stream: _Stream, frame: _OpenFrame, number: int, sealed: Buffer) -> None:
         if stream.trailer is None:

@@ -23,6 +23,8 @@ STALE_AFTER = 24 * 3600.0
 
 _NAME = re.compile(r"([0-9a-f]{12})-(\d+)-[0-9a-f]{8}-\d+")
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_LARGE = 1 << 20
+"""Smaller files go through the page cache: for them a direct write is slower."""
 _MODE = 0o400 if os.name == "posix" else 0o600
 
 
@@ -42,7 +44,7 @@ class Asides:
         fd = os.open(path, _CREATE, _MODE)
         try:
             try:
-                write_all(fd, views)
+                _write(fd, views)
                 os.fsync(fd)
             finally:
                 os.close(fd)
@@ -67,6 +69,15 @@ class Asides:
             return time.time() - entry.stat().st_mtime > STALE_AFTER
         except FileNotFoundError:
             return False
+
+
+def _write(fd: int, views: Sequence[memoryview]) -> None:
+    if hasattr(os, "O_DIRECT") and sum(view.nbytes for view in views) >= _LARGE:
+        from backstay.storage.direct_write import write_direct
+
+        write_direct(fd, views)
+    else:
+        write_all(fd, views)
 
 
 def _host() -> str:
