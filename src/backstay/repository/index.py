@@ -62,25 +62,33 @@ class RunBuilder:
     def __init__(self) -> None:
         self.packs: list[PackRecord] = []
         self._rows: dict[bytes, int] = {}
+        self._doubles: list[tuple[bytes, int]] = []
         self._columns = [array("I"), array("I"), array("I"), array("I")]
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._rows) + len(self._doubles)
 
     def __contains__(self, prefix: bytes) -> bool:
         return prefix in self._rows
 
     def add_pack(self, digest: bytes, size: int, trailer: Trailer) -> None:
-        """Add every blob of a pack; a blob that is listed already keeps its first place."""
+        """Add every blob of a pack.
+
+        A blob that lies in an earlier pack, too, gets a second entry: without it nobody would know
+        that one of the two places is garbage, or may stand in for the other.
+        """
         pack = len(self.packs)
         self.packs.append(PackRecord(digest, size, trailer.kind_bits()))
         rows, (packs, frames, offsets, lengths) = self._rows, self._columns
-        ids = bytes(trailer.ids)
+        ids, again = bytes(trailer.ids), set[bytes]()
         for row in range(len(trailer)):
             prefix = ids[row * 32 : row * 32 + PREFIX]
-            if prefix in rows:
-                continue
-            rows[prefix] = len(packs)
+            first = rows.setdefault(prefix, len(packs))
+            if first < len(packs):
+                if packs[first] == pack or prefix in again:
+                    continue
+                again.add(prefix)
+                self._doubles.append((prefix, len(packs)))
             packs.append(pack)
             frames.append(trailer.frame_numbers[row])
             offsets.append(trailer.offsets[row])
@@ -96,13 +104,15 @@ class RunBuilder:
 
     def encode(self) -> bytes:
         """The run's bytes."""
-        ordered = sorted(self._rows)
+        rows = self._rows
+        pairs = sorted([*rows.items(), *self._doubles]) if self._doubles else None
+        ordered = [prefix for prefix, _ in pairs] if pairs else sorted(rows)
         prefixes = array("Q")
         prefixes.frombytes(b"".join(ordered))
         if sys.byteorder == "little":
             prefixes.byteswap()
-        rows = [self._rows[prefix] for prefix in ordered]
-        columns = [array("I", map(column.__getitem__, rows)) for column in self._columns]
+        places = [row for _, row in pairs] if pairs else [rows[prefix] for prefix in ordered]
+        columns = [array("I", map(column.__getitem__, places)) for column in self._columns]
         high, low = prefixes[::2], prefixes[1::2]
         header = (
             MAGIC + len(ordered).to_bytes(8, "little") + len(self.packs).to_bytes(4, "little") + bytes(12)

@@ -93,7 +93,7 @@ class Machine:
     @classmethod
     def new(cls, folder: Path) -> "Machine":
         """A machine with an empty source and a new repository."""
-        objects, secrets = _new_repository()
+        objects, secrets = new_repository()
         machine = cls(folder, secrets, PowerCutStorage())
         machine.storage = disk_of(objects, machine.clock)
         return machine
@@ -220,7 +220,7 @@ def assert_same(found: dict[bytes, Seen], expected: dict[bytes, Seen]) -> None:
 
 
 @cache
-def _new_repository() -> tuple[list[tuple[str, bytes, float]], Secrets]:
+def new_repository() -> tuple[list[tuple[str, bytes, float]], Secrets]:
     """Deriving a key from a passphrase takes long, on purpose: once is enough."""
     storage = PowerCutStorage()
     with TemporaryDirectory() as folder:
