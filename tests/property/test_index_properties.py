@@ -131,7 +131,7 @@ def test_a_condemned_place_is_read_but_not_relied_upon(tmp_path: Path) -> None:
 
 
 def test_the_cache_merges_many_runs_and_finds_all(tmp_path: Path) -> None:
-    """Forty runs of a repository are asked as at most nine, also after they were replaced in the repository."""
+    """Forty runs are asked as at most nine, also after they were replaced in the repository."""
     storage, cache = MemoryStorage(), IndexCache(tmp_path / "cache")
     chance = random.Random(3)
     ids: list[bytes] = []

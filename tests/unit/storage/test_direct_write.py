@@ -5,6 +5,7 @@ import fcntl
 import os
 import random
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ def written(path: Path, size: int, pieces: int) -> bytes:
     chance = random.Random(size)
     data = chance.randbytes(size)
     cuts = sorted({0, size, *(chance.randrange(size) for _ in range(pieces))})
-    views = [memoryview(data)[start:end] for start, end in zip(cuts, cuts[1:], strict=False)]
+    views = [memoryview(data)[start:end] for start, end in pairwise(cuts)]
     fd = os.open(path, os.O_WRONLY | os.O_CREAT)
     try:
         write_direct(fd, views)
