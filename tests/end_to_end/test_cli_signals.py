@@ -95,9 +95,14 @@ def _on_terminal(cli, *arguments, answers=()):
     return os.waitstatus_to_exitcode(status), out
 
 
-def test_a_terminal_shows_the_steps_live(cli, large):
+def test_a_terminal_shows_the_steps_live(cli, repository):
     """On a terminal the running step is drawn and redrawn; at the end the steps remain as lines."""
-    code, out = _on_terminal(cli, "repo", "backup", "repo", "large")
+    # A job of less than half a second is not drawn.
+    many = cli.folder / "many"
+    many.mkdir()
+    for number in range(30_000):
+        (many / f"{number}").write_bytes(b"%d" % number * 200)
+    code, out = _on_terminal(cli, "repo", "backup", "repo", "many")
     assert code == 0
     assert out.count(b"running") >= 1
     assert b"\x1b[2K" in out
