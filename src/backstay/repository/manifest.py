@@ -151,20 +151,19 @@ def read_expiries(storage: Storage, catalogue_key: bytes) -> Iterator[Expiry]:
         yield decode_record(_expiry, raw, info.name, VERSION)
 
 
-def choose_point(
-    points: list[RestorePoint], wanted: str, *, backup_set: str | None = None, file_server: str | None = None
-) -> RestorePoint:
+def is_of_set(point: RestorePoint, backup_set: str) -> bool:
+    """Whether a point is of the set that a user names: by itself, or as `FILE-SERVER/NAME`."""
+    manifest = point.manifest
+    return backup_set in {manifest.backup_set, f"{manifest.file_server}/{manifest.backup_set}"}
+
+
+def choose_point(points: list[RestorePoint], wanted: str, *, backup_set: str | None = None) -> RestorePoint:
     """The restore point that a user names: "latest", or the beginning of its id.
 
     Raises:
         UsageError: none fits, or several do.
     """
-    pool = [
-        point
-        for point in points
-        if (backup_set is None or point.manifest.backup_set == backup_set)
-        and (file_server is None or point.manifest.file_server == file_server)
-    ]
+    pool = [point for point in points if backup_set is None or is_of_set(point, backup_set)]
     if wanted == LATEST:
         if not pool:
             of_set = f" of the set {backup_set}" if backup_set else ""
@@ -173,7 +172,8 @@ def choose_point(
             )
         chains = {(point.manifest.file_server, point.manifest.backup_set) for point in pool}
         if len(chains) > 1:
-            names = ", ".join(sorted(name for _, name in chains))
+            one_server = len({server for server, _ in chains}) == 1
+            names = ", ".join(sorted(name if one_server else f"{server}/{name}" for server, name in chains))
             raise UsageError(
                 "'latest' could mean several backup sets here", hint=f"choose one with --set: {names}"
             )

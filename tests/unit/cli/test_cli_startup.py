@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-HEAVY = ("rich", "numpy", "asyncio", "pydantic", "mfusepy", "pathspec")
+HEAVY = ("rich", "numpy", "asyncio", "pydantic", "mfusepy", "obstore")
 
 
 def _modules_after(statement, *arguments):

@@ -30,14 +30,11 @@ def command(
     """List the restore points, oldest first."""
     from backstay.cli.opening import open_repository
     from backstay.cli.text import counted, local_time, shown, size, table
+    from backstay.repository.manifest import is_of_set
 
     output = Output(as_json=as_json)
     repository = open_repository(location, output, passphrase_file=passphrase_file, credential=credential)
-    found = [
-        point
-        for point in repository.points()
-        if backup_set is None or point.manifest.backup_set == backup_set
-    ]
+    found = [point for point in repository.points() if backup_set is None or is_of_set(point, backup_set)]
     for point in found:
         output.event("point", point_fields(point))
     rows = [
