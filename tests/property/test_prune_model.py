@@ -99,7 +99,19 @@ class GarbageCollection(RuleBasedStateMachine):
         """The repository with an index cache of its own."""
         return Repository.open_with(storage or self.storage, self.secrets, cache=self.folder / cache)
 
+    def is_writing(self) -> bool:
+        """Whether a backup is under way."""
+        return any(writer.session is not None for writer in self.writers)
+
     # Backups
+
+    @rule(which=st.sampled_from(WRITERS), contents=CONTENTS)
+    def back_up(self, which: int, contents: set[int]) -> None:
+        """A whole backup that nothing disturbs; one that is under way is ended first."""
+        self.commit(which)
+        self.begin(which)
+        self.write(which, contents)
+        self.commit(which)
 
     @rule(which=st.sampled_from(WRITERS))
     def begin(self, which: int) -> None:
@@ -116,6 +128,7 @@ class GarbageCollection(RuleBasedStateMachine):
             writer.entries[b"base"] = _entry(b"base", 0o40755, page=point.manifest.root, totals=totals)
             writer.needs = set(needs)
 
+    @precondition(lambda self: self.is_writing())
     @rule(which=st.sampled_from(WRITERS), contents=CONTENTS)
     def write(self, which: int, contents: set[int]) -> None:
         """It stores some blobs."""
@@ -129,24 +142,20 @@ class GarbageCollection(RuleBasedStateMachine):
             writer.entries[name] = _entry(name, 0o100644, chunks=(Chunk(len(data), blob),))
             writer.needs.add(blob[:PREFIX])
 
-    @rule(which=st.sampled_from(WRITERS))
     def checkpoint(self, which: int) -> None:
         """It makes a checkpoint."""
         if (session := self.writers[which].session) is not None:
             session.checkpoint()
 
-    @rule(which=st.sampled_from(WRITERS))
     def keep_alive(self, which: int) -> None:
         """It renews its lease if it is time."""
         if (session := self.writers[which].session) is not None:
             session.keep_alive()
 
-    @rule(which=st.sampled_from(WRITERS))
     def forget_base(self, which: int) -> None:
         """It lost its scan state."""
         self.writers[which].base = None
 
-    @rule(which=st.sampled_from(WRITERS))
     def crash(self, which: int) -> None:
         """Its process dies."""
         writer = self.writers[which]
@@ -154,7 +163,6 @@ class GarbageCollection(RuleBasedStateMachine):
             writer.session.close()
             writer.session = None
 
-    @rule(which=st.sampled_from(WRITERS))
     def abandon(self, which: int) -> None:
         """It is cancelled."""
         writer = self.writers[which]
@@ -162,6 +170,16 @@ class GarbageCollection(RuleBasedStateMachine):
             writer.session.abandon()
             self.crash(which)
 
+    @precondition(lambda self: self.is_writing())
+    @rule(
+        which=st.sampled_from(WRITERS),
+        what=st.sampled_from(["checkpoint", "keep_alive", "crash", "abandon", "forget_base"]),
+    )
+    def something_else(self, which: int, what: str) -> None:
+        """A checkpoint, a renewal, a crash, a cancellation, a lost scan state."""
+        getattr(self, what)(which)
+
+    @precondition(lambda self: self.is_writing())
     @rule(which=st.sampled_from(WRITERS))
     def commit(self, which: int) -> None:
         """It commits: what it reports from here on must stay."""
@@ -187,6 +205,7 @@ class GarbageCollection(RuleBasedStateMachine):
             time_ns=int(self.now * 1e9),
             root=root,
         )
+        tree = set(needs)
         details = put_details(Details(1, manifest, [], "", [], []), put)
         try:
             point = session.commit(msgspec.structs.replace(manifest, details=details))
@@ -196,7 +215,7 @@ class GarbageCollection(RuleBasedStateMachine):
             ), "a session that nobody gave up could not commit"
         else:
             self.reported[point.id] = needs
-            writer.base, writer.sequence, writer.previous = (point, needs), writer.sequence + 1, point.id
+            writer.base, writer.sequence, writer.previous = (point, tree), writer.sequence + 1, point.id
         self.crash(which)
 
     # Maintenance
@@ -219,7 +238,7 @@ class GarbageCollection(RuleBasedStateMachine):
         """A prune that nothing disturbs."""
         run_prune(self.open("cache-prune"), self._expire(keep), grace_seconds=grace, most_unused=unused)
 
-    @precondition(lambda self: any(writer.session for writer in self.writers))
+    @precondition(lambda self: self.is_writing())
     @rule(
         keep=st.integers(0, 3),
         grace=st.sampled_from([0.0, DAY]),
@@ -269,6 +288,7 @@ class GarbageCollection(RuleBasedStateMachine):
                     most_unused=0.0,
                 )
 
+    @precondition(lambda self: not self.is_writing())
     @rule()
     def rebuild(self) -> None:
         """A rebuild that nothing disturbs."""
@@ -355,5 +375,22 @@ _MANIFEST = Manifest(
 
 TestGarbageCollection = GarbageCollection.TestCase
 TestGarbageCollection.settings = settings(
-    max_examples=25, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=30, stateful_step_count=35, deadline=None, suppress_health_check=list(HealthCheck)
 )
+
+
+def test_base_expires_under_a_backup() -> None:
+    """What a backup builds upon stays, though condemned before the backup began, and expired since."""
+    state = GarbageCollection()
+    state.back_up({1, 2}, 0)
+    state.begin(0)
+    state.prune(keep=0, grace=DAY, unused=0.0)
+    state.wait(0.6 * DAY)
+    state.commit(0)
+    state.begin(0)
+    state.prune(keep=0, grace=0.0, unused=0.0)
+    state.wait(0.6 * DAY)
+    state.prune(keep=0, grace=DAY, unused=0.0)
+    state.commit(0)
+    state.nothing_needed_is_gone()
+    state.teardown()

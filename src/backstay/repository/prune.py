@@ -169,9 +169,14 @@ class _Prune:
         gone = {point.id for point in self._outcome.expired}
         self._tell("finding out what the restore points need")
         self._look([point for point in points if point.id not in gone])
+        self._renew_tombstones(stones, self._outcome.expired)
         self._expire(self._outcome.expired)
         self._condemn(sessions)
-        self._delete_ripe(stones, sessions)
+        # What was condemned just now was judged by what is known from before it was condemned.
+        young = [
+            stone for stone in read_tombstones(self._storage, self._catalogue_key) if stone not in stones
+        ]
+        self._delete_ripe(stones, sessions, young)
         if self._grace_seconds <= 0:
             # Nobody asked for time to pass: what was condemned just now may go at once
             # if no one else is writing, which only a fresh look can tell.
@@ -238,16 +243,38 @@ class _Prune:
         self._present = {
             digest: info.size for info in self._storage.list(PACKS) if (digest := digest_of(info.name))
         }
-        references = References.load(self._storage, self._index, self._catalogue_key)
-        self._marks = Marks(self._index.runs, self._index.condemned, self._present)
+        references = self._references = References.load(self._storage, self._index, self._catalogue_key)
+        self._marks = self._marks_of(points)
         roots = list(roots_of(points))
-        self._marks.mark(references.from_roots(roots))
         unknown = [root for root in roots if root[:16] not in references]
         if unknown or (references.damaged and self._marks.missing):
             raise RepositoryError(
                 "nothing is pruned, as metadata that restore points need is missing or damaged",
                 hint="run `backstay repo verify` to see what it touches, then `backstay repo rebuild`",
             )
+
+    def _marks_of(self, points: list[RestorePoint]) -> Marks:
+        marks = Marks(self._index.runs, self._index.condemned, self._present)
+        marks.mark(self._references.from_roots(roots_of(points)))
+        return marks
+
+    def _renew_tombstones(self, stones: list[StoredTombstone], expiring: list[RestorePoint]) -> None:
+        """Condemn anew what is condemned already, and needed by points that are about to go.
+
+        A backup that began after the first tombstone does not rely on its packs of itself, but it may
+        build upon one of these points, and so rely on them all the same. It must be waited for.
+        """
+        if not expiring:
+            return
+        needed = {pack for pack, use in self._marks.uses().items() if use.needed}
+        missed = {pack for pack, use in self._marks_of(expiring).uses().items() if use.needed} - needed
+        for reason in (UNUSED, DAMAGED):
+            packs = {
+                pack for stone in stones if stone.tombstone.reason == reason for pack in stone.tombstone.packs
+            }
+            if packs & missed:
+                stone = Tombstone(1, reason, sorted(packs & missed), time.time_ns())
+                put_tombstone(self._storage, self._catalogue_key, stone)
 
     def _plan(self, sessions: dict[bytes, SessionState]) -> PrunePlan:
         uses = {
@@ -355,8 +382,16 @@ class _Prune:
             put_run(self._storage, self._catalogue_key, builder.encode())
             self._storage.sync()
 
-    def _delete_ripe(self, stones: list[StoredTombstone], sessions: dict[bytes, SessionState]) -> None:
-        """Delete the packs of tombstones whose time has come, unless a restore point needs them again."""
+    def _delete_ripe(
+        self,
+        stones: list[StoredTombstone],
+        sessions: dict[bytes, SessionState],
+        young: Sequence[StoredTombstone] = (),
+    ) -> None:
+        """Delete the packs of tombstones whose time has come, unless a restore point needs them again.
+
+        A pack that a tombstone names whose time has not come, or that is among `young`, has to wait.
+        """
         began = [state.began for state in sessions.values() if not state.ended]
         ripe: list[StoredTombstone] = []
         for stone in stones:
@@ -369,7 +404,9 @@ class _Prune:
         if not ripe:
             return
         uses = self._marks.uses()
-        condemned = {pack for stone in ripe for pack in stone.tombstone.packs}
+        unripe = [*young, *(stone for stone in stones if stone not in ripe)]
+        waiting = {pack for stone in unripe for pack in stone.tombstone.packs}
+        condemned = {pack for stone in ripe for pack in stone.tombstone.packs} - waiting
         spared = {pack for pack in condemned if (use := uses.get(pack)) is not None and use.needed}
         doomed = condemned - spared
         self._tell(f"deleting {len(doomed)} packs")
