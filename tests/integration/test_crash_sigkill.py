@@ -17,5 +17,5 @@ def test_killed_again_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("BACKSTAY_STATE", str(tmp_path / "state"))
     with small_sizes():
         victim = Victim(tmp_path, Random())
-        while victim.kills.total() < 12:
+        while victim.kills.total() < 10:
             victim.round()
