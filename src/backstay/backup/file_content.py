@@ -102,7 +102,9 @@ class ContentReader:
             if not stat.S_ISREG(after.st_mode):
                 raise OtherKind
             stable = same_version(seen, after) if before is None else _same(before, after)
-            if stable and got == after.st_size and after.st_ctime_ns < began_ns - _TICK_NS:
+            # A time that is yet to come is no reason for doubt: what is written now bears another.
+            just_now = began_ns - _TICK_NS <= after.st_ctime_ns <= time.time_ns()
+            if stable and got == after.st_size and not just_now:
                 return Content(after, inline, chunks, got, False, read_bytes)
             if attempt == _ATTEMPTS or max(size, after.st_size) > _REPEAT_UP_TO:
                 break

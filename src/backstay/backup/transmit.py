@@ -2,6 +2,7 @@
 
 import os
 import stat
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -140,9 +141,7 @@ class Transmit:
             seen.append(item.stat)
             if entry.page is not None and not item.is_mount_point:
                 child_pages.append(entry.page)
-            doubtful = entry.grade >= Grade.CHANGED or (
-                not entry.is_directory and max(entry.ctime_ns, entry.mtime_ns) >= self._racy_from_ns
-            )
+            doubtful = entry.grade >= Grade.CHANGED or self._is_racy(entry)
             remembered.append(entry._replace(ctime_ns=_NEVER) if doubtful else entry)
             clean = clean and not doubtful
         page = put_entries(entries, self._put)
@@ -150,6 +149,13 @@ class Transmit:
         digest = segment_digest(seen, child_pages) if clean else b""
         self._state.put_segment(segment.path, segment.first, Known(digest, page, totals), remembered)
         return PageRow(segment.first, page, totals)
+
+    def _is_racy(self, entry: Entry) -> bool:
+        """Whether another change may have left, or yet leave, the times that the entry bears.
+
+        A modification time in the future was set by someone; a change would set it to now.
+        """
+        return entry.ctime_ns >= self._racy_from_ns or self._racy_from_ns <= entry.mtime_ns <= time.time_ns()
 
     def _entry(
         self, segment: Segment, item: Item, dir_fd: int, gone: str, results: dict[bytes, Unchanged]
