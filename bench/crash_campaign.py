@@ -41,6 +41,7 @@ from backstay.testing.crash_rig import (
 )
 from backstay.testing.faulty_storage import FaultyStorage
 
+PARTS = CUTS, FAULTS, KILLS = ("cuts", "faults", "kills")
 LETTERS = "ELSFX"
 _HEADER = ["| what | crash points | ways | tried | failures |", "| --- | ---: | ---: | ---: | ---: |"]
 
@@ -226,6 +227,9 @@ def main(arguments: list[str]) -> int:
     add("--subsets", type=int, default=3, metavar="N", help="random parts of what was not synced, per cut")
     add("--kills", type=int, default=300, metavar="N", help="processes to kill")
     add("--seed", type=int, default=1, metavar="N", help="of the kills")
+    add(
+        "--only", nargs="+", choices=PARTS, default=PARTS, metavar="PART", help=f"some of: {', '.join(PARTS)}"
+    )
     add("--results", type=Path, metavar="FILE", help="a record to add to")
     add("--quick", action="store_true", help="two scenes and five kills: a trial of the campaign")
     options = parser.parse_args(arguments)
@@ -233,14 +237,16 @@ def main(arguments: list[str]) -> int:
     began, tallies = time.monotonic(), list[Tally]()
     try:
         with small_sizes():
-            for place, scene in enumerate(SCENES[::6] if options.quick else SCENES):
+            scenes = SCENES[::6] if options.quick else SCENES
+            for place, scene in enumerate(scenes if CUTS in options.only else ()):
                 subsets = 1 if options.quick else options.subsets
                 tallies.append(cut_everywhere(scene, work / f"cut-{place}", subsets))
                 shutil.rmtree(work / f"cut-{place}")
-            for place, scene in enumerate(() if options.quick else SCENES):
+            for place, scene in enumerate(() if options.quick or FAULTS not in options.only else scenes):
                 tallies.append(fail_everywhere(scene, work / f"fault-{place}"))
                 shutil.rmtree(work / f"fault-{place}")
-            tallies.append(kill(work / "kills", 5 if options.quick else options.kills, options.seed))
+            if KILLS in options.only:
+                tallies.append(kill(work / "kills", 5 if options.quick else options.kills, options.seed))
     finally:
         shutil.rmtree(work, ignore_errors=True)
     tried, failed = sum(tally.tried for tally in tallies), sum(tally.failed for tally in tallies)

@@ -147,7 +147,7 @@ class Machine:
     def check_points(self) -> None:
         """Every reported restore point that was not taken out is there; all that are there read exactly.
 
-        One that was stored but not reported was made of the source as it is now.
+        One that was stored but not reported was made of the source as it is now, and has to stay as well.
         """
         repository = self.open()
         points = {point.id: point for point in repository.points()}
@@ -156,8 +156,9 @@ class Machine:
         assert not missing, f"{len(missing)} committed restore points are gone"
         for point in points.values():
             if point.id not in self.unjudged:
-                expected = self.committed.get(point.id) or seen_in_folder(os.fsencode(self.source))
-                assert_same(self.read(point), expected)
+                if point.id not in self.committed:
+                    self.committed[point.id] = seen_in_folder(os.fsencode(self.source))
+                assert_same(self.read(point), self.committed[point.id])
 
     def check_intact(self, *, data_percent: float = 100) -> None:
         """Verify finds nothing wrong."""
