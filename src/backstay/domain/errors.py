@@ -18,6 +18,14 @@
     │   └── AlreadyRunning
     ├── SourceError               the files to be backed up cannot be reached
     ├── TargetError               the place to restore to cannot be used
+    ├── ServerError               the control plane, or what was asked of it
+    │   ├── NotFound              there is no such thing
+    │   ├── Conflict              it does not go together with what is there
+    │   │   └── JobStateError     a job cannot go from its state to the one wanted
+    │   ├── NotSignedIn           nobody, or nobody any more, is behind the request
+    │   ├── Forbidden             whoever asks may not do this
+    │   ├── TooManyRequests
+    │   └── ServerUnreachable     may pass: worth another try
     └── Cancelled
 
 Every message says what happened and to what; the hint says what to do next.
@@ -135,6 +143,50 @@ class SourceError(BackstayError):
 
 class TargetError(BackstayError):
     """The place to restore to cannot be used."""
+
+
+class ServerError(BackstayError):
+    """The control plane refuses, or cannot do, what was asked of it."""
+
+
+class NotFound(ServerError):
+    """There is no such thing."""
+
+
+class Conflict(ServerError):
+    """The request does not go together with what is there already."""
+
+
+class JobStateError(Conflict):
+    """A job cannot go from its state to the one wanted."""
+
+
+class NotSignedIn(ServerError):
+    """Nobody is behind the request: no credential, or one that does not hold any more."""
+
+
+class Forbidden(ServerError):
+    """Whoever asks may not do this."""
+
+
+class TooManyRequests(ServerError):
+    """Asked too often; the request may be repeated after a while.
+
+    Args:
+        retry_after: seconds to wait.
+    """
+
+    retryable = True
+
+    def __init__(self, what: str, *, hint: str = "", retry_after: int = 60) -> None:
+        super().__init__(what, hint=hint)
+        self.retry_after = retry_after
+
+
+class ServerUnreachable(ServerError):
+    """The server did not answer, or failed in a way that may pass."""
+
+    retryable = True
 
 
 class Cancelled(BackstayError):

@@ -1,0 +1,1 @@
+"""The agent: carries out on a file server what the server orders."""

@@ -1,0 +1,1 @@
+"""All that agent and server say to each other."""

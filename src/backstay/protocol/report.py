@@ -1,0 +1,119 @@
+"""*Report* and *outcome*: what an agent says of a job while it runs, and at its end."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from backstay.protocol.ticket import PathBytes
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class StepReport(_Message):
+    """One step: `state` is running, done, failed or cancelled; times in nanoseconds by the agent's clock."""
+
+    name: str = Field(max_length=64)
+    state: str = Field(max_length=16)
+    started_ns: int = 0
+    ended_ns: int | None = None
+    figures: dict[str, int | float] = {}
+    messages: list[str] = Field(default=[], max_length=1000)
+
+
+class ProgressReport(_Message):
+    """How far the running step is."""
+
+    step: str = Field(default="", max_length=64)
+    files: int = 0
+    bytes: int = 0
+    expected_files: int = 0
+    expected_bytes: int = 0
+    bytes_per_second: float = 0.0
+    seconds_left: float | None = None
+    path: PathBytes = b""
+
+
+class ProblemReport(_Message):
+    """A file that is not as it should be in the restore point, or at the target of a restore."""
+
+    path: PathBytes
+    reason: str = Field(max_length=4000)
+    grade: str = Field(default="", max_length=16)
+
+
+class Report(_Message):
+    """How a job goes.
+
+    Attributes:
+        steps: all steps so far, the running one among them.
+        messages: lines for the job's log since the last report.
+    """
+
+    epoch: int
+    steps: list[StepReport] = Field(default=[], max_length=32)
+    progress: ProgressReport = ProgressReport()
+    messages: list[str] = Field(default=[], max_length=1000)
+
+
+class ReportReply(_Message):
+    """Whether to go on.
+
+    Attributes:
+        verdict: "go_on"; "cancel": an administrator wants it to stop; "lost": the job was given up, and
+            nothing that this agent still does for it counts.
+        reason: in words, where it is not to go on.
+    """
+
+    verdict: Literal["go_on", "cancel", "lost"]
+    reason: str = ""
+    server_time_ns: int = 0
+
+
+class Outcome(_Message):
+    """How a job ended. May be repeated: only the first counts.
+
+    Attributes:
+        state: "succeeded" (with warnings where there are problems), "failed", "cancelled".
+        restore_point: id of the committed restore point, hexadecimal.
+        figures: what the job did, by name.
+        problems: the files with problems, the first 10,000; `problem_count`: of all.
+        retryable: whether another attempt may succeed.
+    """
+
+    epoch: int
+    state: Literal["succeeded", "failed", "cancelled"]
+    reason: str = Field(default="", max_length=4000)
+    hint: str = Field(default="", max_length=4000)
+    retryable: bool = True
+    restore_point: str | None = None
+    steps: list[StepReport] = Field(default=[], max_length=32)
+    figures: dict[str, Any] = {}
+    messages: list[str] = Field(default=[], max_length=1000)
+    problems: list[ProblemReport] = Field(default=[], max_length=10_000)
+    problem_count: int = 0
+
+
+class OutcomeReply(_Message):
+    """What became of the job."""
+
+    state: str
+    reason: str = ""
+
+
+class EnrolRequest(_Message):
+    """A new agent introduces itself."""
+
+    secret: str = Field(max_length=200)
+    name: str = Field(max_length=255)
+    system: str = Field(default="", max_length=32)
+    version: str = Field(default="", max_length=64)
+
+
+class EnrolReply(_Message):
+    """The agent's own credential, shown once."""
+
+    file_server_id: int
+    name: str
+    secret: str

@@ -1,0 +1,125 @@
+"""A ticket: one job for one agent, with everything decided; what *lease* answers."""
+
+import base64
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator
+
+from backstay.protocol.policy_document import PolicyValues
+
+
+def _to_bytes(value: object) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, str):
+        return base64.b64decode(value, validate=True)
+    raise ValueError("expected base64")
+
+
+PathBytes = Annotated[
+    bytes,
+    PlainValidator(_to_bytes, json_schema_input_type=str),
+    PlainSerializer(lambda value: base64.b64encode(value).decode(), return_type=str),
+]
+"""A path: bytes, in JSON as base64, for it may be no text."""
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class RepositoryAccess(_Message):
+    """How the agent reaches the repository.
+
+    Attributes:
+        credential: write-only (repository.credential), armoured.
+        data_path: "gateway": packs go through the server; "direct": by presigned requests to the store.
+    """
+
+    id: str
+    credential: str
+    data_path: Literal["gateway", "direct"] = "gateway"
+
+
+class BackupTicket(_Message):
+    """A backup to make."""
+
+    kind: Literal["backup"] = "backup"
+    job: int
+    epoch: int
+    file_server: str
+    backup_set: str
+    paths: list[PathBytes]
+    rule: str
+    default_rules: bool
+    cross_mounts: bool
+    policy: PolicyValues
+    repository: RepositoryAccess
+
+
+class RestoreTicket(_Message):
+    """A restore to make.
+
+    Attributes:
+        point: the restore point's id, hexadecimal.
+        manifest: its sealed manifest object.
+        target: folder to restore into; `/` is the original place.
+        paths: parts of the point; none: all of it.
+        existing: "refuse", "overwrite", "skip" or "keep-both".
+        dry_run: plan only, and report what would be written.
+    """
+
+    kind: Literal["restore"] = "restore"
+    job: int
+    epoch: int
+    file_server: str
+    point: str
+    manifest: PathBytes
+    target: PathBytes
+    paths: list[PathBytes] = []
+    existing: str = "refuse"
+    with_permissions: bool = True
+    numeric_ids: bool = False
+    strip: bool = False
+    verified: bool = True
+    dry_run: bool = False
+    repository: RepositoryAccess
+
+
+Ticket = Annotated[BackupTicket | RestoreTicket, Field(discriminator="kind")]
+
+
+class Greeting(_Message):
+    """What an agent says of itself with each *lease*.
+
+    Attributes:
+        instance: random, of this agent process.
+        machine_id, boot_id: as /etc/machine-id and /proc/sys/kernel/random/boot_id say (proc(5)).
+        time_ns: its clock, nanoseconds since the epoch.
+        busy: jobs that it is running.
+        room: how many more jobs it would take now; 0: none, it only says that it is there.
+    """
+
+    instance: str = Field(max_length=64)
+    machine_id: str = Field(max_length=64)
+    boot_id: str = Field(max_length=64)
+    system: str = Field(default="", max_length=32)
+    version: str = Field(default="", max_length=64)
+    time_ns: int
+    busy: list[int] = Field(default=[], max_length=64)
+    room: int = 1
+    wait_seconds: float = Field(default=25.0, ge=0, le=60)
+
+
+class LeaseReply(_Message):
+    """What *lease* answers.
+
+    Attributes:
+        ticket: a job to carry out, if there is one.
+        server_time_ns: the server's clock, for restore points bear its time.
+        inventory_wanted: the server would like to know the volumes and folders.
+    """
+
+    ticket: Ticket | None = None
+    server_time_ns: int
+    inventory_wanted: bool = False

@@ -1,0 +1,221 @@
+"""What agents ask: enrol, *lease*, *report*, *outcome*. Agents call out only; the server never calls them."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
+
+from backstay.domain.errors import Forbidden, NotSignedIn
+from backstay.domain.job import JobKind
+from backstay.protocol.policy_document import PolicyValues
+from backstay.protocol.report import (
+    EnrolReply,
+    EnrolRequest,
+    Outcome,
+    OutcomeReply,
+    Report,
+    ReportReply,
+)
+from backstay.protocol.ticket import (
+    BackupTicket,
+    Greeting,
+    LeaseReply,
+    RepositoryAccess,
+    RestoreTicket,
+    Ticket,
+)
+from backstay.server import fleet, job_queue
+from backstay.server.api.dependencies import ControlDep
+from backstay.server.catalogue import sealed_manifest
+from backstay.server.control import Control
+from backstay.server.sign_in import client_address
+from backstay.server.tables import BackupSetRow, JobRow, RepositoryRow
+
+router = APIRouter(prefix="/agent/v1", tags=["agent"], include_in_schema=False)
+
+_LOOK_AGAIN_SECONDS = 2.0
+_SEEN_EVERY = timedelta(seconds=10)
+
+
+@dataclass(frozen=True)
+class AgentId:
+    """Who an agent says it is; `fleet.identify` checks it."""
+
+    file_server_id: int
+    secret: str
+    instance: str
+
+
+def agent_id(request: Request) -> AgentId:
+    """From `Authorization: Agent <number>:<secret>` and `X-Backstay-Instance`. Raises NotSignedIn."""
+    kind, _, rest = request.headers.get("authorization", "").partition(" ")
+    number, _, secret = rest.strip().partition(":")
+    instance = request.headers.get("x-backstay-instance", "")
+    if kind.lower() != "agent" or not number.isdecimal() or len(number) > 15 or not secret or not instance:
+        raise NotSignedIn("only an enrolled agent may ask this", hint="enrol it with `backstay agent enrol`")
+    return AgentId(int(number), secret, instance)
+
+
+Agent = Annotated[AgentId, Depends(agent_id)]
+
+
+@router.post("/enrol")
+def enrol(control: ControlDep, request: Request, message: EnrolRequest) -> EnrolReply:
+    """Take in a new agent that shows an enrolment token."""
+    with control.database.begin() as db:
+        identity = fleet.enrol(
+            db, message.secret, message.name, now=control.clock(), address=client_address(request)
+        )
+    return EnrolReply(file_server_id=identity.file_server_id, name=identity.name, secret=identity.secret)
+
+
+@router.post("/lease")
+async def lease(control: ControlDep, request: Request, agent: Agent, greeting: Greeting) -> LeaseReply:
+    """Hand out the next job; the question is held open until there is one, or its time is over."""
+    address = client_address(request)
+    await run_in_threadpool(_greet, control, agent, greeting, address)
+    patience = min(greeting.wait_seconds, control.settings.lease_poll_seconds)
+    ends = time.monotonic() + patience
+    woken: asyncio.Event = request.app.state.woken
+    while True:
+        ticket = await run_in_threadpool(_next_ticket, control, agent) if greeting.room > 0 else None
+        left = ends - time.monotonic()
+        if ticket is not None or left <= 0 or await request.is_disconnected():
+            break
+        try:
+            await asyncio.wait_for(woken.wait(), min(left, _LOOK_AGAIN_SECONDS))
+        except TimeoutError:
+            continue
+    return LeaseReply(ticket=ticket, server_time_ns=int(control.clock().timestamp() * 1e9))
+
+
+def _greet(control: Control, agent: AgentId, greeting: Greeting, address: str) -> None:
+    now = control.clock()
+    with control.database.begin() as db:
+        server = fleet.identify(db, agent.file_server_id, agent.secret)
+        replaced, restarted = fleet.greet(
+            server,
+            instance=greeting.instance,
+            machine_id=greeting.machine_id,
+            boot_id=greeting.boot_id,
+            now=now,
+        )
+        if replaced:
+            job_queue.abort_lost(db, server, now, machine_restarted=restarted)
+        server.last_seen_at = now
+        server.address = address
+        server.system, server.version = greeting.system, greeting.version
+        server.clock_offset = greeting.time_ns / 1e9 - now.timestamp()
+
+
+def _next_ticket(control: Control, agent: AgentId) -> Ticket | None:
+    now = control.clock()
+    # Most questions find nothing: they only read, and take no turn among the writers.
+    with control.database.read() as db:
+        server = fleet.identify(db, agent.file_server_id, agent.secret)
+        fleet.require_instance(server, agent.instance)
+        if not job_queue.has_work(db, server, now):
+            return None
+    with control.database.begin() as db:
+        server = fleet.identify(db, agent.file_server_id, agent.secret)
+        fleet.require_instance(server, agent.instance)
+        job = job_queue.lease_for_agent(db, server, agent.instance, now)
+        if job is None:
+            return None
+        repository = db.get_one(RepositoryRow, job.repository_id)
+        access = RepositoryAccess(
+            id=repository.id,
+            credential=control.repositories.credential(repository.id),
+            data_path="direct" if repository.data_path == "direct" else "gateway",
+        )
+        if job.kind == JobKind.RESTORE.value:
+            return _restore_ticket(control, job, server.name, access)
+        assert job.backup_set is not None
+        return _backup_ticket(job, job.backup_set, server.name, access)
+
+
+def _backup_ticket(
+    job: JobRow, backup_set: BackupSetRow, file_server: str, access: RepositoryAccess
+) -> BackupTicket:
+    from backstay.server.policies import policy_of
+
+    rule = backup_set.content_rule
+    return BackupTicket(
+        job=job.id,
+        epoch=job.lease_epoch,
+        file_server=file_server,
+        backup_set=backup_set.name,
+        paths=[path.encode("utf-8", "surrogateescape") for path in backup_set.paths],
+        rule=rule.text if rule else "",
+        default_rules=rule.default_rules if rule else True,
+        cross_mounts=backup_set.cross_mounts,
+        policy=PolicyValues.of(policy_of(backup_set).policy),
+        repository=access,
+    )
+
+
+def _restore_ticket(
+    control: Control, job: JobRow, file_server: str, access: RepositoryAccess
+) -> RestoreTicket:
+    assert job.restore_point_id is not None
+    manifest = sealed_manifest(control, access.id, job.restore_point_id)
+    return RestoreTicket.model_validate(
+        {
+            **job.request,
+            "job": job.id,
+            "epoch": job.lease_epoch,
+            "file_server": file_server,
+            "point": job.restore_point_id,
+            "manifest": manifest,
+            "repository": access,
+        }
+    )
+
+
+def _held(db: Session, agent: AgentId, job_id: int, epoch: int) -> JobRow | str:
+    """The job, if this agent holds it under this epoch; else why it does not, in words."""
+    server = fleet.identify(db, agent.file_server_id, agent.secret)
+    try:
+        fleet.require_instance(server, agent.instance)
+        return job_queue.held_job(db, job_id, epoch, agent.instance, server.id)
+    except Forbidden as error:
+        return error.what
+
+
+@router.post("/jobs/{job_id}/report")
+def report(control: ControlDep, agent: Agent, job_id: int, message: Report) -> ReportReply:
+    """Take in how a job goes; the answer says go on, cancel, or lost."""
+    now = control.clock()
+    with control.database.begin() as db:
+        job = _held(db, agent, job_id, message.epoch)
+        if isinstance(job, str):
+            return ReportReply(verdict="lost", reason=job, server_time_ns=int(now.timestamp() * 1e9))
+        server = job.file_server
+        if server is not None and (server.last_seen_at is None or now - server.last_seen_at > _SEEN_EVERY):
+            server.last_seen_at = now
+        reply = job_queue.report(db, job, message, now)
+    control.wakeups.wake()
+    return reply
+
+
+@router.post("/jobs/{job_id}/outcome")
+def outcome(control: ControlDep, agent: Agent, job_id: int, message: Outcome) -> OutcomeReply:
+    """Take in how a job ended. Said twice, or too late, it changes nothing, and the answer says so."""
+    now = control.clock()
+    with control.database.begin() as db:
+        job = _held(db, agent, job_id, message.epoch)
+        if isinstance(job, str):
+            row = job_queue.get_job(db, job_id)
+            if row.lease_epoch == message.epoch and row.leased_to == agent.instance:
+                return OutcomeReply(state=row.state, reason=row.reason)
+            job_queue.log(db, row, f"a late outcome was turned away: {job}", now, level="warning")
+            return OutcomeReply(state=row.state, reason=job)
+        state = job_queue.finish(db, job, message, now)
+        reply = OutcomeReply(state=state.value, reason=job.reason)
+    control.wakeups.wake()
+    return reply

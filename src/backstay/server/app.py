@@ -1,0 +1,66 @@
+"""Builds the server's application from its settings, and what runs beside it."""
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import AsyncIterator
+
+from fastapi import FastAPI
+
+import backstay
+from backstay.server import agent_api, background, problems
+from backstay.server.api.router import router as api
+from backstay.server.control import Clock, Control, utc_now
+from backstay.server.database import Database
+from backstay.server.repositories import Repositories
+from backstay.server.settings import ServerKey, ServerSettings
+
+
+def open_control(settings: ServerSettings, *, clock: Clock = utc_now) -> Control:
+    """Open the database (made or upgraded where needed) and the key. Raises ServerError, UsageError."""
+    key = ServerKey.load(settings.folder)
+    database = Database(settings.database_url)
+    database.upgrade()
+    return Control(
+        settings=settings,
+        database=database,
+        key=key,
+        repositories=Repositories(database, key, settings.folder),
+        instance=secrets.token_hex(8),
+        clock=clock,
+    )
+
+
+def create_app(control: Control) -> FastAPI:
+    """The application: agents, REST API and console of one server process."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        loop = asyncio.get_running_loop()
+        woken = app.state.woken = asyncio.Event()
+
+        def pulse() -> None:
+            woken.set()
+            woken.clear()
+
+        def wake() -> None:
+            loop.call_soon_threadsafe(pulse)
+
+        control.wakeups.listen(wake)
+        async with background.running(control):
+            yield
+
+    app = FastAPI(
+        title="Backstay",
+        version=backstay.__version__,
+        description="Self-hosted backup for file servers.",
+        openapi_url="/api/v1/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    app.state.control = control
+    problems.install(app)
+    app.include_router(agent_api.router)
+    app.include_router(api)
+    return app

@@ -1,0 +1,80 @@
+"""What a server process does by itself, beside answering: one list of chores, each with its period.
+
+Every chore may run in several server processes at once, and be cut off anywhere: it looks at the database
+for what is due, and does it in transactions.
+"""
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+
+from backstay.domain.errors import BackstayError
+from backstay.server import job_queue
+from backstay.server.control import Control
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Chore:
+    """Something done again and again; `first_after`: seconds after the start when it is done first."""
+
+    name: str
+    every: float
+    run: Callable[[Control], object]
+    first_after: float = 0.0
+
+
+def _reap(control: Control) -> None:
+    with control.database.begin() as db:
+        ended = job_queue.reap(db, control.clock())
+    if ended:
+        control.wakeups.wake()
+
+
+CHORES: list[Chore] = [
+    # Agents that could not report while no server was there are given time to come back.
+    Chore("reap", 5.0, _reap, job_queue.LEAST_AGENT_LEASE.total_seconds()),
+]
+
+
+@contextlib.asynccontextmanager
+async def running(control: Control) -> AsyncIterator[None]:
+    """Run the chores in threads of their own while the application is up."""
+    ending = threading.Event()
+    chores = CHORES if control.settings.background else []
+    threads = [
+        threading.Thread(target=_loop, args=(control, chore, ending), name=chore.name, daemon=True)
+        for chore in chores
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        ending.set()
+        await asyncio.to_thread(_join, threads)
+
+
+def _join(threads: list[threading.Thread]) -> None:
+    ends = time.monotonic() + timedelta(seconds=10).total_seconds()
+    for thread in threads:
+        thread.join(max(0.0, ends - time.monotonic()))
+
+
+def _loop(control: Control, chore: Chore, ending: threading.Event) -> None:
+    pause = chore.first_after
+    while not ending.wait(pause):
+        pause = chore.every
+        try:
+            chore.run(control)
+        except BackstayError as error:
+            _log.warning("chore failed", chore=chore.name, what=error.what, hint=error.hint)
+        except Exception as error:  # noqa: BLE001  a defect in one chore must not end the others, or itself
+            _log.error("defect in a chore", chore=chore.name, exc_info=error)

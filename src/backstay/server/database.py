@@ -1,0 +1,163 @@
+"""The database: SQLite (WAL) to begin with, PostgreSQL to grow; one set of migrations for both."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.orm import Session, sessionmaker
+
+from backstay.domain.errors import ServerError, UsageError
+
+_BUSY_MILLISECONDS = 20_000
+_MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+class Database:
+    """Sessions of one database. Safe to use from several threads.
+
+    Args:
+        url: of SQLAlchemy: `sqlite:////var/lib/backstay/server.db` or `postgresql://user@host/name`; a plain
+            path is a SQLite file.
+
+    Raises:
+        UsageError: it cannot be understood.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = _normalised(url)
+        self.is_sqlite = self.url.startswith("sqlite")
+        options: dict[str, Any] = {"pool_pre_ping": True}
+        if self.is_sqlite:
+            options = {"connect_args": {"timeout": _BUSY_MILLISECONDS / 1000, "check_same_thread": False}}
+        else:
+            options |= {"pool_size": 10, "max_overflow": 20}
+        self.engine: Engine = create_engine(self.url, **options)
+        if self.is_sqlite:
+            _prepare_sqlite(self.engine)
+        self._sessions = sessionmaker(self.engine, expire_on_commit=False)
+        self._writing = threading.Lock()
+
+    @contextmanager
+    def begin(self) -> Iterator[Session]:
+        """A session in a transaction that may write; committed at the end, rolled back by an exception.
+
+        On SQLite the writers of one process take turns here, instead of sleeping and trying in turn.
+
+        Raises:
+            ServerError: the database cannot be used.
+        """
+        if self.is_sqlite:
+            with self._writing, self._session("IMMEDIATE") as session:
+                yield session
+        else:
+            with self._session("") as session:
+                yield session
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A session that only reads, one consistent view. Raises ServerError."""
+        with self._session("DEFERRED") as session:
+            yield session
+
+    @contextmanager
+    def _session(self, kind: str) -> Iterator[Session]:
+        try:
+            with self._sessions() as session, session.begin():
+                if self.is_sqlite:
+                    session.connection().exec_driver_sql(f"BEGIN {kind}")
+                yield session
+        except OperationalError as error:
+            raise ServerError(
+                f"the database cannot be used: {_reason(error)}",
+                hint="check that it is there, has room and can be reached; `backstay doctor` looks closer",
+            ) from error
+
+    def upgrade(self) -> None:
+        """Bring the tables to this version; also makes them. Several servers may call it at once.
+
+        Raises:
+            ServerError: it cannot be reached, or is of a newer Backstay.
+        """
+        try:
+            with self.engine.connect() as connection:
+                if not self.is_sqlite:
+                    # One at a time: https://www.postgresql.org/docs/current/explicit-locking.html#ADVISORY-LOCKS
+                    connection.exec_driver_sql("SELECT pg_advisory_lock(7420001)")
+                _refuse_newer(MigrationContext.configure(connection).get_current_revision())
+                config = _alembic(self.url)
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+                connection.commit()
+                if not self.is_sqlite:
+                    connection.exec_driver_sql("SELECT pg_advisory_unlock(7420001)")
+        except DBAPIError as error:
+            raise ServerError(
+                f"the database cannot be opened: {_reason(error)}",
+                hint="check --database: a path for SQLite, or postgresql://user:password@host/name",
+            ) from error
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+
+def _normalised(url: str) -> str:
+    if "://" not in url:
+        return f"sqlite:///{Path(url).absolute()}"
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise UsageError(
+            "the database's URL cannot be understood",
+            hint="write a path for SQLite, or postgresql://user:password@host/name",
+        ) from None
+    if parsed.drivername in {"postgresql", "postgres"}:
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    if parsed.get_backend_name() not in {"sqlite", "postgresql"}:
+        raise UsageError(
+            f"{parsed.get_backend_name()} is no database that Backstay knows",
+            hint="use SQLite (a path) or PostgreSQL (postgresql://…)",
+        )
+    return parsed.render_as_string(hide_password=False)
+
+
+def _prepare_sqlite(engine: Engine) -> None:
+    @event.listens_for(engine, "connect")
+    def connected(connection: Any, _: object) -> None:
+        # Transactions are begun by hand: the driver would begin them late and as readers.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute(f"PRAGMA busy_timeout={_BUSY_MILLISECONDS}")
+        cursor.close()
+
+
+def _alembic(url: str) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
+    return config
+
+
+def _refuse_newer(revision: str | None) -> None:
+    known = {script.revision for script in ScriptDirectory(str(_MIGRATIONS)).walk_revisions()}
+    if revision is not None and revision not in known:
+        raise ServerError(
+            f"the database was made by a newer Backstay (its version is {revision})",
+            hint="install that version here, or restore the database from before the upgrade",
+        )
+
+
+def _reason(error: DBAPIError) -> str:
+    return str(error.orig).strip().splitlines()[0] if error.orig else type(error).__name__
