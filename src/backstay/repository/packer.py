@@ -7,7 +7,7 @@ index, so nothing here needs a lock.
 
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -33,6 +33,12 @@ _BUFFER_SIZE = FRAME_SIZE + SMALL_FILE
 
 BlobId = Callable[[Buffer], bytes]
 
+AskStored = Callable[[Sequence[bytes]], Sequence[bool]]
+"""Which of these blobs (ids) are in the repository already; called by several threads, a frame at a time."""
+
+_ASKING = 4
+"""Frames that wait for an answer, beside those that are compressed."""
+
 _Result = TypeVar("_Result")
 
 
@@ -51,7 +57,7 @@ class PackerFigures:
 class _OpenFrame:
     """A frame that still takes blobs: copied into its buffer, or one large blob as it came."""
 
-    __slots__ = ("buffer", "ids", "kinds", "large", "lengths", "references", "size")
+    __slots__ = ("buffer", "ids", "kinds", "large", "lengths", "references", "size", "there")
 
     def __init__(self) -> None:
         self.buffer: memoryview | None = None
@@ -61,6 +67,33 @@ class _OpenFrame:
         self.lengths: list[int] = []
         self.references: list[bytes] = []
         self.size = 0
+        self.there: list[tuple[bytes, int]] = []
+
+    def raw(self) -> Buffer:
+        """The bytes of all blobs in it."""
+        if self.large is not None:
+            return self.large
+        assert self.buffer is not None
+        return self.buffer[: self.size]
+
+    def leave_out(self, stored: Sequence[bool]) -> None:
+        """Take out the blobs that are stored elsewhere, and note the id and length of each in `there`."""
+        view, at, end = memoryview(self.raw()), 0, 0
+        kept: list[int] = []
+        for number, length in enumerate(self.lengths):
+            if stored[number]:
+                self.there.append((self.ids[number], length))
+            else:
+                if end < at and self.buffer is not None:
+                    self.buffer[end : end + length] = view[at : at + length]
+                kept.append(number)
+                end += length
+            at += length
+        self.ids = [self.ids[number] for number in kept]
+        self.kinds = [self.kinds[number] for number in kept]
+        self.lengths = [self.lengths[number] for number in kept]
+        self.references = [self.references[number] for number in kept]
+        self.size = end
 
 
 class _Stream:
@@ -68,7 +101,7 @@ class _Stream:
 
     def __init__(self) -> None:
         self.frame = _OpenFrame()
-        self.sealing: deque[tuple[_OpenFrame, int, Future[Buffer]]] = deque()
+        self.sealing: deque[tuple[_OpenFrame, int, Future[Buffer | None]]] = deque()
         self.pack: list[Buffer] = []
         self.pack_size = 0
         self.trailer: Trailer | None = None
@@ -82,6 +115,7 @@ class Packer:
         key: data key of this session.
         index: asked for what is there already; told of each durable pack.
         workers: threads that compress and seal; None means one a processor.
+        ask_stored: asked, frame by frame, where somebody else than the index knows what is stored.
     """
 
     def __init__(
@@ -94,14 +128,16 @@ class Packer:
         catalogue_key: bytes,
         session: bytes,
         workers: int | None = None,
+        ask_stored: AskStored | None = None,
     ) -> None:
         self._storage = storage
         self._index = index
+        self._ask_stored = ask_stored
         self.blob_id = blob_id
         self._key = key
         self._catalogue_key = catalogue_key
         self._session = session
-        count = workers or os.cpu_count() or 1
+        count = (workers or os.cpu_count() or 1) + (_ASKING if ask_stored else 0)
         self._sealers = ThreadPoolExecutor(count, "seal")
         self._writer = ThreadPoolExecutor(1, "store")
         self._most_sealing = 2 * count + 1
@@ -199,21 +235,32 @@ class Packer:
         stream.frame = _OpenFrame()
         number = self._frame_number
         self._frame_number += 1
-        if frame.large is not None:
-            raw, frame.large = frame.large, None
-        else:
-            assert frame.buffer is not None
-            raw = frame.buffer[: frame.size]
-        stream.sealing.append((frame, number, self._sealers.submit(self._seal, raw, number)))
+        stream.sealing.append((frame, number, self._sealers.submit(self._seal, frame, number)))
         self._collect(stream, self._most_sealing)
 
-    def _seal(self, raw: Buffer, number: int) -> Buffer:
-        return self._key.seal_frame(number, compress(raw))
+    def _seal(self, frame: _OpenFrame, number: int) -> Buffer | None:
+        """The sealed frame, or None where nothing in it is new. Until then the frame is this thread's alone."""
+        if self._ask_stored is not None:
+            stored = self._ask_stored(frame.ids)
+            if any(stored):
+                frame.leave_out(stored)
+            if not frame.ids:
+                frame.large = None
+                return None
+        sealed = self._key.seal_frame(number, compress(frame.raw()))
+        frame.large = None
+        return sealed
 
     def _collect(self, stream: _Stream, most: int) -> None:
         while stream.sealing and (len(stream.sealing) > most or stream.sealing[0][2].done()):
             frame, number, future = stream.sealing.popleft()
-            self._add_frame(stream, frame, number, self._result(future))
+            sealed = self._result(future)
+            for blob_id, length in frame.there:
+                self._pending.discard(blob_id[:PREFIX])
+                self.figures.new_blobs -= 1
+                self.figures.new_bytes -= length
+            if sealed is not None:
+                self._add_frame(stream, frame, number, sealed)
             if frame.buffer is not None:
                 self._buffers.append(frame.buffer)
 

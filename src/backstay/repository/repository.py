@@ -14,6 +14,7 @@ from backstay.repository.index_cache import IndexCache
 from backstay.repository.keys import Secrets, create_keys, open_with_passphrase
 from backstay.repository.layout import CONFIG
 from backstay.repository.manifest import RestorePoint, read_manifests
+from backstay.repository.packer import AskStored
 from backstay.repository.recovery_sheet import RecoveryKey
 from backstay.repository.tombstone import read_tombstones
 from backstay.repository.writing_session import WriterSecrets, WritingSession
@@ -120,10 +121,14 @@ class Repository:
         return BlobReader(
             self.storage,
             index,
-            opener=FrameOpener(self.secrets.private_keys, self.secrets.repository_id),
+            opener=self.frame_opener(),
             blob_id=self.blob_id,
             catalogue_key=self.secrets.catalogue_key,
         )
+
+    def frame_opener(self) -> FrameOpener:
+        """Opens the frames of this repository with the private keys at hand."""
+        return FrameOpener(self.secrets.private_keys, self.secrets.repository_id)
 
     def begin(
         self,
@@ -131,6 +136,7 @@ class Repository:
         backup_set: str,
         *,
         workers: int | None = None,
+        ask_stored: AskStored | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> WritingSession:
         """Begin to write. Raises StorageError, DamagedObject."""
@@ -147,6 +153,7 @@ class Repository:
             kind=kind,
             backup_set=backup_set,
             workers=workers,
+            ask_stored=ask_stored,
             clock=clock,
         )
 

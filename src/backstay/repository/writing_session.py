@@ -11,7 +11,7 @@ from backstay.repository.index_store import put_run
 from backstay.repository.layout import INDEX, MANIFESTS, PACKS, digest_of, object_name
 from backstay.repository.manifest import Manifest, RestorePoint, encode_manifest
 from backstay.repository.pack import BlobKind, read_trailer
-from backstay.repository.packer import BlobId, Packer
+from backstay.repository.packer import AskStored, BlobId, Packer
 from backstay.repository.session import (
     ABANDONED,
     COMMITTED,
@@ -55,6 +55,7 @@ class WritingSession:
         kind: str,
         backup_set: str,
         workers: int | None = None,
+        ask_stored: AskStored | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._storage = storage
@@ -79,6 +80,7 @@ class WritingSession:
             catalogue_key=secrets.catalogue_key,
             session=self.marker.id,
             workers=workers,
+            ask_stored=ask_stored,
         )
         self.adopted = self._adopt_unindexed()
         self._renewed = self._checkpointed = clock()
