@@ -111,6 +111,11 @@ def freeze(
     return frozen
 
 
+def sweep_left_over() -> list[str]:
+    """Delete recovery points that killed backups left, as when the agent starts; what was done, in words."""
+    return sweep(Records(state_root() / "recovery-points"), PROVIDERS)
+
+
 class _Job:
     """The recovery points and views of one backup."""
 

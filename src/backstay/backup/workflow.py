@@ -3,7 +3,7 @@
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -52,6 +52,7 @@ class BackupRequest:
         cross_mounts: enter directories on which another filesystem is mounted.
         allow_live: back up live files where no recovery point can be had.
         file_server: name of this machine.
+        clock: nanoseconds since the epoch, for the restore point's time: the server's, where there is one.
     """
 
     paths: list[bytes]
@@ -61,6 +62,7 @@ class BackupRequest:
     cross_mounts: bool = False
     allow_live: bool = True
     file_server: str = field(default_factory=socket.gethostname)
+    clock: Callable[[], int] = time.time_ns
 
 
 @dataclass(frozen=True)
@@ -300,7 +302,7 @@ class _Backup:
             sequence=parent.manifest.sequence + 1 if parent else 1,
             previous=parent.id if parent else b"",
             session=self._session.id,
-            time_ns=time.time_ns(),
+            time_ns=self._request.clock(),
             type=decided.type,
             root=root,
             details=b"",

@@ -42,7 +42,15 @@ _REPO = {
     "keys": "keys",
 }
 
+_AGENT = {
+    "enrol": "agent_enrol",
+    "run": "agent_run",
+    "install": "agent_install",
+}
+
 _TOP = {
+    "server": "server",
+    "agent": "agent",
     "repo": "repo",
     "explain": "explain",
     "bench": "bench",
@@ -54,6 +62,13 @@ def repo() -> click.Group:
     """`backstay repo`."""
     return _Group(
         _REPO, name="repo", help="A repository of backups, opened with its key alone; no server is needed."
+    )
+
+
+def agent() -> click.Group:
+    """`backstay agent`."""
+    return _Group(
+        _AGENT, name="agent", help="The agent on a file server, which carries out what its server orders."
     )
 
 

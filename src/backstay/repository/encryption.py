@@ -190,12 +190,7 @@ class FrameOpener:
             KeyMissing: there is no private key at hand.
             DamagedObject: the sealed key or the frame is not what was written.
         """
-        if not self._private_keys:
-            raise KeyMissing(
-                f"{name} cannot be read with a write-only credential",
-                hint="open the repository with a passphrase or the recovery key",
-            )
-        cipher = self._cipher(bytes(sealed_key))
+        cipher = self._cipher(bytes(sealed_key), name)
         if cipher is None:
             raise DamagedObject(name, "no private key of this repository opens its data key")
         if len(nonce) != NONCE_BYTES or not TAG_BYTES <= len(data) <= MAX_SEALED_BYTES:
@@ -205,14 +200,28 @@ class FrameOpener:
         except InvalidTag:
             raise DamagedObject(name, "the seal of a frame does not fit its content") from None
 
-    def _unwrap(self, sealed_key: bytes) -> AESGCM | None:
+    def data_key(self, sealed_key: bytes, name: str = "a frame") -> bytes | None:
+        """The data key of a writing session, 32 bytes, or None where no private key opens it.
+
+        Raises:
+            KeyMissing: there is no private key at hand.
+        """
+        if not self._private_keys:
+            raise KeyMissing(
+                f"{name} cannot be read with a write-only credential",
+                hint="open the repository with a passphrase or the recovery key",
+            )
         for private_key in self._private_keys:
             try:
                 key = HPKE_SUITE.decrypt(sealed_key, private_key, self._context)
             except InvalidTag:
                 continue
-            return AESGCM(key) if len(key) == KEY_BYTES else None
+            return key if len(key) == KEY_BYTES else None
         return None
+
+    def _unwrap(self, sealed_key: bytes, name: str) -> AESGCM | None:
+        key = self.data_key(sealed_key, name)
+        return AESGCM(key) if key is not None else None
 
 
 def blob_hasher(id_key: bytes) -> BlobHasher:

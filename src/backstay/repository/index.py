@@ -238,6 +238,19 @@ def check_run(encoded: bytes, name: str) -> None:
             raise DamagedObject(name, "an entry names a pack that it does not have")
 
 
+def packs_of(encoded: bytes) -> list[PackRecord]:
+    """The table of packs of a run that `check_run` found to be one."""
+    count = int.from_bytes(encoded[16:20], "little")
+    rows = [
+        encoded[at : at + PACK_LENGTH]
+        for at in range(HEADER_LENGTH, HEADER_LENGTH + PACK_LENGTH * count, PACK_LENGTH)
+    ]
+    return [
+        PackRecord(row[:32], int.from_bytes(row[32:40], "little"), int.from_bytes(row[40:], "little"))
+        for row in rows
+    ]
+
+
 class Index:
     """All that a process knows about blobs: mapped runs, and what it wrote itself since.
 

@@ -146,10 +146,15 @@ def read_session(storage: Storage, session: bytes, catalogue_key: bytes) -> Sess
         sealed = storage.get(name)
     except ObjectNotFound:
         return None
-    info = decode_record(_session_info, unseal(catalogue_key, KIND, sealed, name), name, VERSION)
+    info = decode_session(sealed, catalogue_key, name)
     if info.id != session:
         raise DamagedObject(name, "it belongs to another session")
     return info
+
+
+def decode_session(sealed: bytes, catalogue_key: bytes, name: str) -> SessionInfo:
+    """Who began a session, from its begin marker's bytes. Raises DamagedObject, UnsupportedVersion."""
+    return decode_record(_session_info, unseal(catalogue_key, KIND, sealed, name), name, VERSION)
 
 
 def refuse_second_collector(

@@ -12,6 +12,7 @@ from backstay.server import agent_api, background, problems
 from backstay.server.api.router import router as api
 from backstay.server.control import Clock, Control, utc_now
 from backstay.server.database import Database
+from backstay.server.gateway import Gateway
 from backstay.server.repositories import Repositories
 from backstay.server.settings import ServerKey, ServerSettings
 
@@ -63,4 +64,5 @@ def create_app(control: Control) -> FastAPI:
     problems.install(app)
     app.include_router(agent_api.router)
     app.include_router(api)
+    app.router.routes.extend(Gateway(control).routes())
     return app

@@ -50,6 +50,17 @@ def enter(db: Session, point: RestorePoint, writer: WriterSession, now: datetime
     return row
 
 
+def latest_of_set(db: Session, job_id: int) -> RestorePointRow | None:
+    """The latest restore point of the set that a job backs up."""
+    return db.scalars(
+        select(RestorePointRow)
+        .join(JobRow, JobRow.backup_set_id == RestorePointRow.backup_set_id)
+        .where(JobRow.id == job_id, RestorePointRow.expired_at.is_(None))
+        .order_by(RestorePointRow.sequence.desc())
+        .limit(1)
+    ).first()
+
+
 def get_restore_point(db: Session, point_id: str) -> RestorePointRow:
     """The restore point of this id, or of the only id that begins so. Raises NotFound."""
     row = db.get(RestorePointRow, point_id)

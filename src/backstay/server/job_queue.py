@@ -18,7 +18,14 @@ from backstay.domain.policy import BackupPolicy
 from backstay.protocol.report import Outcome, ProblemReport, Report, ReportReply, StepReport
 from backstay.server.fleet import is_connected
 from backstay.server.policies import policy_of
-from backstay.server.tables import BackupSetRow, FileServer, JobMessage, JobProblem, JobRow
+from backstay.server.tables import (
+    BackupSetRow,
+    FileServer,
+    JobMessage,
+    JobProblem,
+    JobRow,
+    RestorePointRow,
+)
 
 REQUEST_STEP = "request"
 
@@ -348,10 +355,14 @@ def _merged_steps(before: list[Any], steps: Iterable[StepReport], now: datetime)
     merged = [step.model_dump(mode="json") for step in steps]
     if not merged:
         return before
-    if before and merged[0]["name"] == before[0]["name"] == REQUEST_STEP:
-        own = [text for text in before[0]["messages"] if text not in merged[0]["messages"]]
-        merged[0]["messages"] = own + merged[0]["messages"]
-        merged[0]["started_ns"] = before[0]["started_ns"]
+    if not before or before[0]["name"] != REQUEST_STEP:
+        return merged
+    if merged[0]["name"] != REQUEST_STEP:
+        ended_ns = before[0]["ended_ns"] or merged[0]["started_ns"]
+        return [{**before[0], "state": "done", "ended_ns": ended_ns}, *merged]
+    own = [text for text in before[0]["messages"] if text not in merged[0]["messages"]]
+    merged[0]["messages"] = own + merged[0]["messages"]
+    merged[0]["started_ns"] = before[0]["started_ns"]
     return merged
 
 
@@ -464,10 +475,26 @@ def abort_lost(db: Session, server: FileServer, now: datetime, *, machine_restar
         )
     ).all()
     for job in jobs:
+        if _settle_committed(db, job, now):
+            continue
         hint = "a fresh backup follows the schedule, or start one now; what was stored is not sent again"
         set_state(db, job, JobState.ABORTED, now, reason=f"{what} was restarted while it ran", hint=hint)
         _restart(db, job, now)
     return list(jobs)
+
+
+def _settle_committed(db: Session, job: JobRow, now: datetime) -> bool:
+    """End a backup by what its restore point says, where it was committed and the outcome never came."""
+    if job.kind != JobKind.BACKUP.value or job.restore_point_id is None:
+        return False
+    point = db.get(RestorePointRow, job.restore_point_id)
+    if point is None:
+        return False
+    job.problem_count = point.problems
+    state = JobState.SUCCEEDED_WITH_WARNINGS if point.problems else JobState.SUCCEEDED
+    log(db, job, "the agent went away after the restore point was committed", now, level="warning")
+    set_state(db, job, state, now)
+    return True
 
 
 def reap(db: Session, now: datetime) -> list[JobRow]:
@@ -475,6 +502,9 @@ def reap(db: Session, now: datetime) -> list[JobRow]:
     ended: list[JobRow] = []
     silent = select(JobRow).where(JobRow.state == JobState.RUNNING.value, JobRow.leased_until < now)
     for job in db.scalars(silent.with_for_update(skip_locked=True)).all():
+        if _settle_committed(db, job, now):
+            ended.append(job)
+            continue
         who = job.file_server.name if job.file_server else "the server process that ran it"
         reason = f"nothing was heard of {who} for too long"
         set_state(db, job, JobState.ABORTED, now, reason=reason, hint="look at its connection and its log")

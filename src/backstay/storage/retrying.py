@@ -73,31 +73,31 @@ class RetryingStorage(Storage):
 
     def probe(self) -> None:
         """As Storage.probe."""
-        self._repeat("probe", "", self._storage.probe)
+        self.repeat("probe", "", self._storage.probe)
 
     def put(self, name: str, data: Sequence[Buffer]) -> None:
         """As Storage.put."""
-        self._repeat("put", name, lambda: self._storage.put(name, data))
+        self.repeat("put", name, lambda: self._storage.put(name, data))
 
     def sync(self) -> None:
         """As Storage.sync."""
-        self._repeat("sync", "", self._storage.sync)
+        self.repeat("sync", "", self._storage.sync)
 
     def secure(self, name: str) -> None:
         """As Storage.secure."""
-        self._repeat("secure", name, lambda: self._storage.secure(name))
+        self.repeat("secure", name, lambda: self._storage.secure(name))
 
     def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
         """As Storage.get."""
-        return self._repeat("get", name, lambda: self._storage.get(name, offset, length))
+        return self.repeat("get", name, lambda: self._storage.get(name, offset, length))
 
     def size(self, name: str) -> int:
         """As Storage.size."""
-        return self._repeat("size", name, lambda: self._storage.size(name))
+        return self.repeat("size", name, lambda: self._storage.size(name))
 
     def exists(self, name: str) -> bool:
         """As Storage.exists."""
-        return self._repeat("exists", name, lambda: self._storage.exists(name))
+        return self.repeat("exists", name, lambda: self._storage.exists(name))
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """As Storage.list. A listing that breaks off is begun anew, without what it had already given.
@@ -121,13 +121,14 @@ class RetryingStorage(Storage):
 
     def delete(self, name: str) -> None:
         """As Storage.delete."""
-        self._repeat("delete", name, lambda: self._storage.delete(name))
+        self.repeat("delete", name, lambda: self._storage.delete(name))
 
     def free_bytes(self) -> int | None:
         """As Storage.free_bytes."""
-        return self._repeat("free_bytes", "", self._storage.free_bytes)
+        return self.repeat("free_bytes", "", self._storage.free_bytes)
 
-    def _repeat(self, operation: str, name: str, attempt: Callable[[], _Result]) -> _Result:
+    def repeat(self, operation: str, name: str, attempt: Callable[[], _Result]) -> _Result:
+        """Do what may fail, again and again as the operations of a storage are. Raises as `attempt` does."""
         failed = 0
         while True:
             try:

@@ -52,7 +52,7 @@ def command(
     as_json: bool,
 ) -> int:
     """Back up PATHs as a new restore point; only what changed since the last one is read."""
-    from backstay.cli.content_rules import own_places, rule_text, rules_from
+    from backstay.cli.content_rules import rules_from
     from backstay.cli.opening import open_repository
     from backstay.cli.progress import watched
     from backstay.cli.text import seconds, size
@@ -71,6 +71,7 @@ def command(
         credential=credential,
         meanwhile="backstay.backup.workflow",
     )
+    from backstay.backup.own_places import own_places, rule_text
     from backstay.backup.workflow import BackupRequest, run_backup
 
     request = BackupRequest(

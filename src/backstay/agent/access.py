@@ -1,0 +1,64 @@
+"""A job's way to the repository: tried again as long as the policy has patience, within its bandwidth."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+from backstay.agent.reporter import Reporter
+from backstay.domain.policy import BackupPolicy
+from backstay.storage.gateway import Channel, GatewayStorage
+from backstay.storage.interface import Storage
+from backstay.storage.retrying import Retry, RetryingStorage
+from backstay.storage.throttled import Throttle, ThrottledStorage
+
+_LONGEST_DELAY = 15.0
+_MEAN_DELAY = 0.75 * _LONGEST_DELAY
+_QUICK_ATTEMPTS = 7
+
+
+class Access(NamedTuple):
+    """The storage as the engine uses it, and its layers."""
+
+    storage: Storage
+    retrying: RetryingStorage
+    gateway: GatewayStorage
+
+
+def access_for(channel: Channel, policy: BackupPolicy, reporter: Reporter) -> Access:
+    """The storage of one job. Waiting ends at once when the job is to stop."""
+    gateway = GatewayStorage(channel)
+    told = _Told(reporter)
+    retrying = RetryingStorage(
+        gateway,
+        attempts_within(policy.retries.network_patience),
+        longest_delay=_LONGEST_DELAY,
+        sleep=reporter.sleep,
+        on_retry=told,
+    )
+    if not policy.bandwidth:
+        return Access(retrying, retrying, gateway)
+    throttle = Throttle(limit_of(policy, lambda: datetime.now(UTC)), sleep=reporter.sleep)
+    return Access(ThrottledStorage(retrying, throttle), retrying, gateway)
+
+
+def attempts_within(patience: timedelta) -> int:
+    """How many attempts fill this time: the first few come quickly, the others as far apart as they may."""
+    return _QUICK_ATTEMPTS + int(patience.total_seconds() / _MEAN_DELAY)
+
+
+def limit_of(policy: BackupPolicy, now: Callable[[], datetime]) -> Callable[[], float | None]:
+    """Bytes per second that the policy allows at each moment."""
+    return lambda: policy.bandwidth_at(now())
+
+
+class _Told:
+    """Says once that the server is away, and not at every attempt."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+        self._said = ""
+
+    def __call__(self, retry: Retry) -> None:
+        if retry.error.what != self._said:
+            self._said = retry.error.what
+            self._reporter.message(f"trying again: {retry.error.what}")

@@ -1,0 +1,219 @@
+"""The agent's life: ask for work, carry it out, tell how it went; again and again until it is stopped."""
+
+import fcntl
+import os
+import random
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import structlog
+
+import backstay
+from backstay.agent.machine import INSTANCE, boot_id, machine_id
+from backstay.agent.reporter import Reporter
+from backstay.agent.repository import error_line
+from backstay.agent.settings import AgentSettings
+from backstay.domain.errors import (
+    AlreadyRunning,
+    BackstayError,
+    Cancelled,
+    Conflict,
+    Forbidden,
+    NotSignedIn,
+    ServerUnreachable,
+)
+from backstay.protocol.client import AgentClient
+from backstay.protocol.report import Outcome
+from backstay.protocol.ticket import BackupTicket, Greeting, RestoreTicket
+
+MOST_JOBS = 2
+"""So many jobs run at once, a restore beside a backup among them."""
+
+_POLL_SECONDS = 25.0
+_BUSY_POLL_SECONDS = 5.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
+_STOP_SECONDS = 20.0
+_OUTCOME_PAUSE = 5.0
+
+_log = structlog.get_logger()
+
+Ticket = BackupTicket | RestoreTicket
+
+
+def run(folder: Path, stop: threading.Event, own_folders: Sequence[Path] = ()) -> None:
+    """Be the agent of this folder until `stop` is set; then end what runs in order, as aborted.
+
+    Args:
+        own_folders: folders of Backstay on this machine that no backup takes in.
+
+    Raises:
+        UsageError: not enrolled.
+        AlreadyRunning: another process is the agent of this folder.
+        Forbidden: another agent has taken this one's place.
+        NotSignedIn: the credential was revoked.
+    """
+    settings = AgentSettings.load(folder)
+    os.environ.setdefault("BACKSTAY_STATE", str(folder / "state"))
+    os.environ.setdefault("BACKSTAY_CACHE", str(folder / "cache"))
+    with _only_one(folder):
+        _sweep()
+        client = AgentClient(
+            settings.url, settings.certificate, (settings.file_server_id, settings.secret), INSTANCE
+        )
+        try:
+            _Daemon(settings, client, stop, [folder, *own_folders]).run()
+        finally:
+            client.close()
+
+
+@contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AlreadyRunning(
+                f"an agent is running in {folder} already",
+                hint="stop it first: systemctl stop backstay-agent",
+            ) from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _sweep() -> None:
+    """Delete recovery points that a crash left behind."""
+    from backstay.backup.freeze import sweep_left_over
+
+    for message in sweep_left_over():
+        _log.info("swept", what=message)
+
+
+class _Daemon:
+    def __init__(
+        self, settings: AgentSettings, client: AgentClient, stop: threading.Event, own_folders: Sequence[Path]
+    ) -> None:
+        self._settings = settings
+        self._client = client
+        self._stop = stop
+        self._own_folders = own_folders
+        self._jobs: dict[int, threading.Thread] = {}
+        self._freed = threading.Event()
+
+    def run(self) -> None:
+        """Until stopped."""
+        _log.info("agent started", file_server=self._settings.name, server=self._settings.url)
+        pause = _FIRST_PAUSE
+        try:
+            while not self._stop.is_set():
+                try:
+                    self._ask()
+                    pause = _FIRST_PAUSE
+                except (Forbidden, NotSignedIn):
+                    raise
+                except (ServerUnreachable, Conflict) as error:
+                    _log.warning("no work to be had", what=error.what, hint=error.hint)
+                    self._stop.wait(pause * (0.5 + random.random()))
+                    pause = min(pause * 2, _LONGEST_PAUSE)
+        finally:
+            self._stop.set()
+            ends = time.monotonic() + _STOP_SECONDS
+            for thread in list(self._jobs.values()):
+                thread.join(max(0.0, ends - time.monotonic()))
+
+    def _ask(self) -> None:
+        self._jobs = {job: thread for job, thread in self._jobs.items() if thread.is_alive()}
+        room = MOST_JOBS - len(self._jobs)
+        asked_ns = time.time_ns()
+        reply = self._client.lease(
+            Greeting(
+                instance=INSTANCE,
+                machine_id=machine_id(),
+                boot_id=boot_id(),
+                system="linux",
+                version=backstay.__version__,
+                time_ns=asked_ns,
+                busy=list(self._jobs),
+                room=room,
+                wait_seconds=0 if room <= 0 else _POLL_SECONDS,
+            )
+        )
+        ahead_ns = reply.server_time_ns - time.time_ns()
+        if reply.ticket is not None:
+            self._start(reply.ticket, ahead_ns)
+        elif room <= 0:
+            self._freed.wait(_BUSY_POLL_SECONDS)
+            self._freed.clear()
+
+    def _start(self, ticket: Ticket, ahead_ns: int) -> None:
+        thread = threading.Thread(
+            target=self._carry_out, args=(ticket, ahead_ns), name=f"job-{ticket.job}", daemon=True
+        )
+        self._jobs[ticket.job] = thread
+        thread.start()
+
+    def _carry_out(self, ticket: Ticket, ahead_ns: int) -> None:
+        log = _log.bind(job=ticket.job, kind=ticket.kind)
+        log.info("job started")
+        reporter = Reporter(self._client, ticket.job, ticket.epoch, self._stop.is_set, ahead_ns)
+        try:
+            outcome = self._do(ticket, reporter)
+        finally:
+            reporter.close()
+        log.info("job ended", state=outcome.state, reason=outcome.reason)
+        if reporter.verdict != "lost":
+            self._tell(ticket, outcome)
+        self._freed.set()
+
+    def _do(self, ticket: Ticket, reporter: Reporter) -> Outcome:
+        try:
+            if isinstance(ticket, BackupTicket):
+                from backstay.agent.backup_job import back_up
+
+                return back_up(self._client, ticket, reporter, self._own_folders)
+            from backstay.agent.restore_job import restore
+
+            return restore(self._client, ticket, reporter)
+        except Cancelled as error:
+            return _failure(ticket, reporter, "cancelled", reporter.reason or error.what, error.hint)
+        except BackstayError as error:
+            return _failure(ticket, reporter, "failed", error.what, error.hint)
+        except OSError as error:
+            what = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
+            return _failure(ticket, reporter, "failed", what, "check that it is there and may be used")
+        except Exception as error:  # noqa: BLE001  a defect must end as a failed job, not as a silent one
+            _log.error("defect", job=ticket.job, exc_info=error)
+            what = f"sorry, this is a defect of Backstay ({type(error).__name__}: {error})"
+            return _failure(ticket, reporter, "failed", what, "the agent's log says where; please report it")
+
+    def _tell(self, ticket: Ticket, outcome: Outcome) -> None:
+        """Tell how it ended, as long as it takes: a restore point that is committed must be known."""
+        while True:
+            try:
+                reply = self._client.outcome(ticket.job, outcome)
+                _log.info("outcome told", job=ticket.job, state=reply.state)
+                return
+            except ServerUnreachable as error:
+                _log.warning("outcome not told yet", job=ticket.job, what=error.what)
+                if self._stop.wait(_OUTCOME_PAUSE):
+                    return
+            except BackstayError as error:
+                _log.warning("outcome refused", job=ticket.job, what=error_line(error))
+                return
+
+
+def _failure(ticket: Ticket, reporter: Reporter, state: str, reason: str, hint: str) -> Outcome:
+    return Outcome.model_validate(
+        {
+            "epoch": ticket.epoch,
+            "state": state,
+            "reason": reason[:4000],
+            "hint": hint[:4000],
+            "steps": reporter.steps(),
+            "messages": reporter.take_messages(),
+        }
+    )

@@ -1,0 +1,32 @@
+"""What a backup leaves out of itself, and how a rule is kept in its record."""
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from backstay.backup.scan_state import state_root
+from backstay.domain.content_rule import ContentRule
+from backstay.repository.repository import Repository, cache_root
+
+_SPECIAL = re.compile(rb"([\\*?\[\] !#])")
+
+
+def rule_text(rule: ContentRule) -> str:
+    """The lines of a rule, to be kept in the restore point's record."""
+    return "\n".join(one.text.decode(errors="backslashreplace") for one in rule.rules)
+
+
+def own_places(repository: Repository, others: Sequence[Path] = ()) -> ContentRule:
+    """Leaves out the repository itself and what Backstay remembers here: both change while a backup runs.
+
+    Args:
+        others: further folders of Backstay on this machine.
+    """
+    places = [Path(repository.storage.location), cache_root(), state_root(), *others]
+    lines = [
+        b"/" + _SPECIAL.sub(rb"\\\1", os.fsencode(place.resolve()).lstrip(b"/")) + b"/"
+        for place in places
+        if place.is_absolute()
+    ]
+    return ContentRule.from_patterns(lines, "Backstay's own folders")

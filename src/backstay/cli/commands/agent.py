@@ -1,0 +1,5 @@
+"""`backstay agent`."""
+
+from backstay.cli.app import agent
+
+command = agent()

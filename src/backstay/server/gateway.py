@@ -1,0 +1,218 @@
+"""The data path through the server: plain routes, for packs are large and come fast.
+
+Bodies are hashed while they stream in and are stored only when they are what their name says. How many are in
+memory at once is limited, so that a hundred agents cannot fill it: the others wait in their sockets.
+"""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+from blake3 import blake3
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from backstay.domain.errors import BackstayError, ObjectNotFound, StorageUnavailable, UsageError
+from backstay.repository.layout import (
+    CONFIG,
+    INDEX,
+    MAINTENANCE,
+    MANIFESTS,
+    PACKS,
+    SESSIONS,
+    TOMBSTONES,
+    object_name,
+    pack_name,
+)
+from backstay.server.control import Control
+from backstay.server.grants import Grant, Grants, own_loose_packs, own_points, own_sessions, refused
+from backstay.server.intake import Intake
+from backstay.server.problems import problem_of
+from backstay.server.restore_access import RestoreAccess
+from backstay.server.stored_blobs import StoredBlobsOfAll
+from backstay.storage.gateway import Listed
+from backstay.storage.interface import ObjectInfo
+from backstay.storage.names import check_name, check_prefix
+
+MOST_BODY_BYTES = 80 << 20
+_LARGE_BODIES = 6
+_SMALL_BODY_BYTES = 256 << 10
+_MOST_IDS = 65_536
+_ID_BYTES = 32
+_RANGE = re.compile(r"bytes=(\d{1,18})-(\d{0,18})")
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class Gateway:
+    """Answers agents that reach the repository through this server process."""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+        self._grants = Grants(control)
+        self._stored = StoredBlobsOfAll(control)
+        self._intake = Intake(control, self._stored)
+        self._restores = RestoreAccess(control)
+        self._large_bodies = asyncio.Semaphore(_LARGE_BODIES)
+
+    def routes(self) -> list[Route]:
+        """All routes below /agent/v1/storage."""
+        base = "/agent/v1/storage"
+        return [
+            Route(f"{base}/objects/{{name:path}}", _answering(self.put), methods=["PUT"]),
+            Route(f"{base}/objects/{{name:path}}", _answering(self.get), methods=["GET", "HEAD"]),
+            Route(f"{base}/list/{{prefix:path}}", _answering(self.listing), methods=["GET"]),
+            Route(f"{base}/stored", _answering(self.stored), methods=["POST"]),
+            Route(f"{base}/data-key", _answering(self.data_key), methods=["POST"]),
+        ]
+
+    async def put(self, request: Request) -> Response:
+        """Store an object."""
+        grant = await run_in_threadpool(self._grants.of, request)
+        name = check_name(request.path_params["name"])
+        size = int(request.headers.get("content-length", MOST_BODY_BYTES))
+        if size <= _SMALL_BODY_BYTES:
+            return await self._take(grant, name, request)
+        async with self._large_bodies:
+            return await self._take(grant, name, request)
+
+    async def _take(self, grant: Grant, name: str, request: Request) -> Response:
+        parts, digest = await _body(request, MOST_BODY_BYTES)
+        await run_in_threadpool(self._intake.put, grant, name, parts, digest)
+        return Response(status_code=201)
+
+    async def get(self, request: Request) -> Response:
+        """An object, or a range of it; HEAD: its size."""
+        grant = await run_in_threadpool(self._grants.of, request)
+        name = check_name(request.path_params["name"])
+        if request.method == "HEAD":
+            size = await run_in_threadpool(self._size, grant, name)
+            return Response(headers={"x-backstay-size": str(size)})
+        offset, length = _range(request.headers.get("range", ""))
+        content = await run_in_threadpool(self._get, grant, name, offset, length)
+        return Response(content, media_type="application/octet-stream")
+
+    def _size(self, grant: Grant, name: str) -> int:
+        self._require_visible(grant, name)
+        return self._control.repositories.get(grant.repository_id).storage.size(name)
+
+    def _get(self, grant: Grant, name: str, offset: int, length: int | None) -> bytes:
+        self._require_visible(grant, name)
+        return self._control.repositories.get(grant.repository_id).storage.get(name, offset, length)
+
+    def _require_visible(self, grant: Grant, name: str) -> None:
+        """Raises Forbidden where the grant does not give the object, ObjectNotFound where it hides it."""
+        folder = name.partition("/")[0] + "/"
+        if name == CONFIG or folder in {TOMBSTONES, MAINTENANCE}:
+            return
+        if grant.reads:
+            if folder == INDEX:
+                return
+            if folder == PACKS:
+                self._restores.require_pack(grant, name)
+                return
+            if name == object_name(MANIFESTS, bytes.fromhex(grant.restore_point)):
+                return
+        elif folder in {SESSIONS, MANIFESTS, PACKS}:
+            if any(info.name == name for info in self._visible(grant, folder)):
+                return
+            raise ObjectNotFound(name)
+        raise refused(f"{name} was to be read")
+
+    async def listing(self, request: Request) -> Response:
+        """What the job may see below a prefix, as a msgpack array of Listed."""
+        grant = await run_in_threadpool(self._grants.of, request)
+        prefix = check_prefix(request.path_params["prefix"])
+        content = request.query_params.get("content") == "1"
+        rows = await run_in_threadpool(self._list, grant, prefix, content)
+        return Response(msgspec.msgpack.encode(rows), media_type="application/msgpack")
+
+    def _list(self, grant: Grant, prefix: str, content: bool) -> "list[Listed]":
+        storage = self._control.repositories.get(grant.repository_id).storage
+        rows: list[Listed] = []
+        for info in self._visible(grant, prefix):
+            try:
+                data = storage.get(info.name) if content and not prefix.startswith(PACKS) else b""
+            except ObjectNotFound:
+                continue
+            rows.append(Listed(info.name, info.size, info.modified, data))
+        return rows
+
+    def _visible(self, grant: Grant, prefix: str) -> "list[ObjectInfo]":
+        storage = self._control.repositories.get(grant.repository_id).storage
+        folder = prefix.partition("/")[0] + "/"
+        if folder in {INDEX, TOMBSTONES, MAINTENANCE}:
+            return list(storage.list(prefix))
+        if folder not in {SESSIONS, MANIFESTS, PACKS} or grant.reads:
+            raise refused(f"{prefix} was to be listed")
+        with self._control.database.read() as db:
+            if folder == PACKS:
+                packs = own_loose_packs(db, grant)
+                names = {pack_name(bytes.fromhex(digest)): size for digest, size in packs.items()}
+                return [
+                    ObjectInfo(name, size, 0.0) for name, size in names.items() if name.startswith(prefix)
+                ]
+            own = own_sessions(db, grant) if folder == SESSIONS else own_points(db, grant)
+        return [info for info in storage.list(prefix) if info.name.split("/")[1] in own]
+
+    async def stored(self, request: Request) -> Response:
+        """For each 32-byte id in the body a byte: 1 where the agent may rely on the blob."""
+        grant = await run_in_threadpool(self._grants.of, request)
+        parts, _ = await _body(request, _MOST_IDS * _ID_BYTES)
+        raw = b"".join(parts)
+        if len(raw) % _ID_BYTES:
+            raise UsageError("the ids of blobs are 32 bytes each")
+        if grant.reads:
+            raise refused("a restore asked which blobs are stored")
+        ids = [raw[at : at + _ID_BYTES] for at in range(0, len(raw), _ID_BYTES)]
+        stored = self._stored.of(grant.repository_id)
+        answer = await run_in_threadpool(stored.stored, ids, grant.file_server_id)
+        return Response(answer, media_type="application/octet-stream")
+
+    async def data_key(self, request: Request) -> Response:
+        """The data key that is sealed in a pack which the restore needs."""
+        grant = await run_in_threadpool(self._grants.of, request)
+        parts, _ = await _body(request, 4096)
+        pack = request.headers.get("x-backstay-pack", "")
+        key = await run_in_threadpool(self._restores.data_key, grant, pack, b"".join(parts))
+        return Response(key, media_type="application/octet-stream", headers={"cache-control": "no-store"})
+
+
+def _answering(handler: Handler) -> Handler:
+    async def answer(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except BackstayError as error:
+            return problem_of(error)
+        except ClientDisconnect:
+            return problem_of(StorageUnavailable("the agent went away in the middle"))
+
+    return answer
+
+
+async def _body(request: Request, most: int) -> tuple[list[bytes], bytes]:
+    """The body in pieces, and its BLAKE3. Raises UsageError where it is longer than allowed."""
+    parts: list[bytes] = []
+    size = 0
+    hasher: Any = blake3()
+    async for part in request.stream():
+        size += len(part)
+        if size > most:
+            raise UsageError(f"the body has more than {most} bytes", hint="that is no object of a repository")
+        hasher.update(part)
+        parts.append(part)
+    return parts, hasher.digest()
+
+
+def _range(header: str) -> tuple[int, int | None]:
+    if not header:
+        return 0, None
+    match = _RANGE.fullmatch(header)
+    if match is None:
+        raise UsageError(f"the range {header!r} cannot be understood", hint="write bytes=first-last")
+    first = int(match[1])
+    return first, int(match[2]) - first + 1 if match[2] else None

@@ -1,0 +1,253 @@
+"""Takes in what agents store: each object is what it claims to be, and of who brings it, or is refused.
+
+packs/…        the name is the BLAKE3 of the bytes; the trailer opens, and names a session of this server
+index/…        says exactly what the trailers of its packs say, and names own packs only
+sessions/…     of this file server; the first marker ties the session to the job
+manifests/…    of this file server and set, of its own session, at the server's time
+"""
+
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from backstay.domain.errors import DamagedObject, Forbidden, ObjectNotFound
+from backstay.repository.encryption import unseal
+from backstay.repository.index import MAGIC, RunBuilder, check_run, packs_of
+from backstay.repository.layout import digest_of, pack_name
+from backstay.repository.manifest import decode_manifest
+from backstay.repository.pack import FOOTER_LENGTH, Trailer, read_trailer, trailer_of
+from backstay.repository.session import decode_session
+from backstay.server import catalogue
+from backstay.server.control import Control
+from backstay.server.grants import Grant, refused
+from backstay.server.stored_blobs import StoredBlobsOfAll
+from backstay.server.tables import PackRow, WriterSession
+from backstay.storage.interface import Buffer
+
+_MARKER = re.compile(r"sessions/([0-9a-f]{32})/(begin|end|renewed-[1-9][0-9]{0,8})")
+_CLOCK_SLACK = timedelta(minutes=10)
+_TRAILERS_KEPT = 128
+BACKUP = "backup"
+
+
+class Intake:
+    """Checks and stores objects from agents. Safe to use from several threads."""
+
+    def __init__(self, control: Control, stored: StoredBlobsOfAll) -> None:
+        self._control = control
+        self._stored = stored
+        self._lock = threading.Lock()
+        self._trailers: OrderedDict[bytes, Trailer] = OrderedDict()
+
+    def put(self, grant: Grant, name: str, parts: Sequence[Buffer], digest: bytes) -> None:
+        """Store an object durably.
+
+        Args:
+            digest: BLAKE3 of its bytes.
+
+        Raises:
+            Forbidden: the grant does not give that, or the object is not what it claims to be.
+            DamagedObject: it is not what its name says.
+            ObjectExists, StorageError.
+        """
+        if grant.reads:
+            raise refused(f"{name} was to be stored by a restore")
+        folder = name.partition("/")[0]
+        if folder == "sessions":
+            self._put_marker(grant, name, b"".join(parts))
+            return
+        if digest_of(name) != digest or folder not in {"packs", "index", "manifests"}:
+            if folder in {"packs", "index", "manifests"}:
+                raise DamagedObject(name, "its bytes are not what its name says")
+            raise refused(f"{name} was to be stored")
+        if folder == "packs":
+            self._put_pack(grant, name, parts, digest)
+        elif folder == "index":
+            self._put_run(grant, name, b"".join(parts))
+        else:
+            self._put_manifest(grant, name, b"".join(parts))
+
+    def _put_pack(self, grant: Grant, name: str, parts: Sequence[Buffer], digest: bytes) -> None:
+        repository = self._control.repositories.get(grant.repository_id)
+        if name != pack_name(digest):
+            raise DamagedObject(name, "its name is not that of a pack")
+        tail, size = _tail(parts)
+        trailer = trailer_of(tail, repository.secrets.catalogue_key, name, size)
+        with self._control.database.read() as db:
+            self._require_own_session(db, grant, trailer.session.hex())
+        row = PackRow(
+            repository_id=grant.repository_id,
+            digest=digest.hex(),
+            file_server_id=grant.file_server_id,
+            session=trailer.session.hex(),
+            size=size,
+            stored_at=self._control.clock(),
+        )
+        # Before it is there: a pack that the database does not know would count as checked.
+        with self._control.database.begin() as db:
+            if db.get(PackRow, (grant.repository_id, row.digest)) is None:
+                db.add(row)
+        repository.storage.put(name, parts)
+        repository.storage.sync()
+        self._remember(digest, trailer)
+
+    def _put_run(self, grant: Grant, name: str, sealed: bytes) -> None:
+        repository = self._control.repositories.get(grant.repository_id)
+        key = repository.secrets.catalogue_key
+        encoded = unseal(key, MAGIC, sealed, name)
+        check_run(encoded, name)
+        builder = RunBuilder()
+        packs = packs_of(encoded)
+        with self._control.database.read() as db:
+            owned = _owned(db, grant, [pack.digest.hex() for pack in packs])
+        for pack in packs:
+            if pack.digest.hex() not in owned:
+                raise Forbidden(
+                    f"{name} names the pack {pack.digest.hex()[:16]}, which this file server did not store",
+                    hint="an agent indexes what it stored itself",
+                )
+            builder.add_pack(pack.digest, pack.size, self._trailer(grant, pack.digest))
+        if builder.encode() != encoded:
+            raise DamagedObject(name, "it does not say what the trailers of its packs say")
+        repository.storage.put(name, [sealed])
+        repository.storage.sync()
+        with self._control.database.begin() as db:
+            for at in range(0, len(packs), 500):
+                digests = [pack.digest.hex() for pack in packs[at : at + 500]]
+                db.execute(
+                    update(PackRow)
+                    .where(PackRow.repository_id == grant.repository_id, PackRow.digest.in_(digests))
+                    .values(indexed=True)
+                )
+
+    def _put_marker(self, grant: Grant, name: str, data: bytes) -> None:
+        match = _MARKER.fullmatch(name)
+        if match is None or len(data) > 4096:
+            raise refused(f"{name} was to be stored")
+        repository = self._control.repositories.get(grant.repository_id)
+        session, what = match[1], match[2]
+        now = self._control.clock()
+        if what == "begin":
+            info = decode_session(data, repository.secrets.catalogue_key, name)
+            if info.id.hex() != session or info.kind != BACKUP:
+                raise refused(f"{name} was to register a session of the kind {info.kind!r}")
+            with self._control.database.begin() as db:
+                if db.get(WriterSession, session) is None:
+                    db.add(
+                        WriterSession(
+                            id=session,
+                            repository_id=grant.repository_id,
+                            file_server_id=grant.file_server_id,
+                            job_id=grant.job_id,
+                            began_at=now,
+                        )
+                    )
+                self._require_own_session(db, grant, session)
+        else:
+            with self._control.database.begin() as db:
+                row = self._require_own_session(db, grant, session)
+                if what == "end":
+                    row.ended_at = row.ended_at or now
+        repository.storage.put(name, [data])
+        repository.storage.sync()
+        if what == "begin":
+            self._stored.of(grant.repository_id).refresh()
+
+    def _put_manifest(self, grant: Grant, name: str, sealed: bytes) -> None:
+        repository = self._control.repositories.get(grant.repository_id)
+        point = decode_manifest(sealed, repository.secrets.catalogue_key, name)
+        manifest, now = point.manifest, self._control.clock()
+        stamped = datetime.fromtimestamp(manifest.time_ns / 1e9, UTC)
+        wrong = None
+        if (manifest.file_server, manifest.backup_set) != (grant.file_server, grant.backup_set):
+            wrong = f"is of {manifest.file_server}/{manifest.backup_set}"
+        elif abs(stamped - now) > _CLOCK_SLACK:
+            wrong = f"bears the time {stamped:%Y-%m-%d %H:%M} UTC, which is not the server's"
+        elif manifest.repository.hex() != grant.repository_id:
+            wrong = "is of another repository"
+        if wrong is not None:
+            raise Forbidden(
+                f"the restore point {wrong}", hint="an agent commits restore points of its own job alone"
+            )
+        with self._control.database.read() as db:
+            writer = self._require_own_session(db, grant, manifest.session.hex())
+            if writer.job_id != grant.job_id:
+                raise refused(f"{name} is of an earlier job's session")
+            latest = catalogue.latest_of_set(db, grant.job_id)
+        if manifest.previous.hex() != (latest.id if latest else "") and not (
+            latest and latest.id == point.id.hex()
+        ):
+            raise Forbidden(
+                "the restore point does not follow the latest one of its set",
+                hint="another backup of the set was committed meanwhile; run this one again",
+            )
+        repository.storage.put(name, [sealed])
+        repository.storage.sync()
+        with self._control.database.begin() as db:
+            catalogue.enter(db, point, db.get_one(WriterSession, manifest.session.hex()), now)
+
+    def _require_own_session(self, db: Session, grant: Grant, session: str) -> WriterSession:
+        row = db.get(WriterSession, session)
+        if (
+            row is None
+            or row.file_server_id != grant.file_server_id
+            or row.repository_id != grant.repository_id
+        ):
+            raise refused(f"the session {session[:8]} is not one of this file server")
+        return row
+
+    def _remember(self, digest: bytes, trailer: Trailer) -> None:
+        with self._lock:
+            self._trailers[digest] = trailer
+            while len(self._trailers) > _TRAILERS_KEPT:
+                self._trailers.popitem(last=False)
+
+    def _trailer(self, grant: Grant, digest: bytes) -> Trailer:
+        with self._lock:
+            trailer = self._trailers.get(digest)
+        if trailer is None:
+            repository = self._control.repositories.get(grant.repository_id)
+            try:
+                trailer = read_trailer(
+                    repository.storage, pack_name(digest), repository.secrets.catalogue_key
+                )
+            except ObjectNotFound as error:
+                raise DamagedObject(error.name, "it is named by an index run, and is not there") from error
+        return trailer
+
+
+def _owned(db: Session, grant: Grant, digests: list[str]) -> set[str]:
+    found: set[str] = set()
+    for at in range(0, len(digests), 500):
+        found |= set(
+            db.scalars(
+                select(PackRow.digest).where(
+                    PackRow.repository_id == grant.repository_id,
+                    PackRow.file_server_id == grant.file_server_id,
+                    PackRow.digest.in_(digests[at : at + 500]),
+                )
+            )
+        )
+    return found
+
+
+def _tail(parts: Sequence[Buffer]) -> tuple[bytes, int]:
+    """The last bytes of the parts, enough for the trailer where it fits, and the size of all."""
+    size = sum(memoryview(part).nbytes for part in parts)
+    pieces: list[Buffer] = []
+    have = 0
+    wanted = FOOTER_LENGTH
+    for part in reversed(parts):
+        pieces.insert(0, part)
+        have += memoryview(part).nbytes
+        if have >= wanted == FOOTER_LENGTH:
+            end = b"".join(pieces)
+            wanted = min(size, int.from_bytes(end[-16:-8], "little") + FOOTER_LENGTH)
+        if have >= wanted:
+            break
+    return b"".join(pieces), size

@@ -1,0 +1,153 @@
+"""A repository that is reached through the server: every object goes over the agent's connection.
+
+The server decides what the agent may put, see and fetch; what it refuses comes back as an error of the tree.
+Puts are durable when they return, so `sync` has nothing left to do.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from backstay.domain.errors import ObjectNotFound, StorageError, StorageUnavailable
+from backstay.storage.interface import Buffer, ObjectInfo, Storage
+from backstay.storage.names import check_name, check_prefix
+
+_ID_BYTES = 32
+_NOT_FOUND = 404
+
+
+class Answer(NamedTuple):
+    """What the server answered: status, headers with names in lower case, and body."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Channel(Protocol):
+    """The agent's connection to the server, for one job. Safe to use from several threads."""
+
+    @property
+    def url(self) -> str:
+        """The server's address."""
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        body: Sequence[Buffer] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Send a request, and return its answer if it is a success or 404.
+
+        Raises:
+            StorageUnavailable: the server could not be reached, or cannot do it now.
+            StorageFull, ObjectExists, StorageError: it refused.
+        """
+
+
+class Listed(msgspec.Struct, array_like=True, frozen=True):
+    """A line of a listing as it is sent; `content` where it was asked for."""
+
+    name: str
+    size: int
+    modified: float
+    content: bytes = b""
+
+
+_listing = msgspec.msgpack.Decoder(list[Listed])
+
+
+class GatewayStorage(Storage):
+    """The storage behind the server, as far as a job may use it.
+
+    Args:
+        channel: the connection.
+    """
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    @property
+    def location(self) -> str:
+        """The server's address."""
+        return self._channel.url
+
+    def probe(self) -> None:
+        """Nothing: the server has probed its storage."""
+
+    def put(self, name: str, data: Sequence[Buffer]) -> None:
+        """As Storage.put, and durable."""
+        self._channel.send("PUT", f"objects/{check_name(name)}", data)
+
+    def sync(self) -> None:
+        """Nothing: every put was durable when it returned."""
+
+    def secure(self, name: str) -> None:
+        """Nothing: what the server shows is durable."""
+
+    def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        """As Storage.get."""
+        if length == 0:
+            return b""
+        headers = {}
+        if offset or length is not None:
+            headers["range"] = f"bytes={offset}-{offset + length - 1 if length is not None else ''}"
+        answer = self._channel.send("GET", f"objects/{check_name(name)}", (), headers)
+        if answer.status == _NOT_FOUND:
+            raise ObjectNotFound(name)
+        return answer.body
+
+    def size(self, name: str) -> int:
+        """As Storage.size."""
+        answer = self._channel.send("HEAD", f"objects/{check_name(name)}")
+        if answer.status == _NOT_FOUND:
+            raise ObjectNotFound(name)
+        try:
+            return int(answer.headers["x-backstay-size"])
+        except (KeyError, ValueError):
+            raise StorageUnavailable(f"the server did not tell the size of {name}") from None
+
+    def exists(self, name: str) -> bool:
+        """As Storage.exists."""
+        return self._channel.send("HEAD", f"objects/{check_name(name)}").status != _NOT_FOUND
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """As Storage.list, of what the job may see."""
+        for listed in self._listed(prefix, content=False):
+            yield ObjectInfo(listed.name, listed.size, listed.modified)
+
+    def contents(self, prefix: str) -> dict[str, bytes]:
+        """Every object below a prefix with its content, in one answer: for small ones."""
+        return {listed.name: listed.content for listed in self._listed(prefix, content=True)}
+
+    def _listed(self, prefix: str, *, content: bool) -> "Sequence[Listed]":
+        path = f"list/{check_prefix(prefix)}" + ("?content=1" if content else "")
+        body = self._channel.send("GET", path).body
+        try:
+            return _listing.decode(body)
+        except msgspec.MsgspecError as error:
+            raise StorageUnavailable(f"the server's listing of {prefix} cannot be read: {error}") from None
+
+    def delete(self, name: str) -> None:
+        """Refused: agents delete nothing. Raises StorageError."""
+        raise StorageError(
+            f"{name} cannot be deleted: an agent deletes nothing",
+            hint="the server's retention and prune decide what is taken out",
+        )
+
+    def free_bytes(self) -> int | None:
+        """Unknown here: the server watches its storage."""
+        return None
+
+    def stored(self, ids: Sequence[bytes]) -> Sequence[bool]:
+        """Which of these blobs are in the repository already, as far as this agent may rely on them."""
+        body = self._channel.send("POST", "stored", [b"".join(ids)]).body
+        if len(body) != len(ids):
+            raise StorageUnavailable("the server's answer about stored blobs has another length")
+        return [answer == 1 for answer in body]
+
+    def data_key(self, pack: str, sealed_key: bytes) -> bytes:
+        """The data key sealed in a pack (hexadecimal digest) that the restore needs. Raises StorageError."""
+        return self._channel.send("POST", "data-key", [sealed_key], {"x-backstay-pack": pack}).body
