@@ -239,7 +239,7 @@ class Packer:
         self._collect(stream, self._most_sealing)
 
     def _seal(self, frame: _OpenFrame, number: int) -> Buffer | None:
-        """The sealed frame, or None where nothing in it is new. Meanwhile the frame is this thread's alone."""
+        """The sealed frame, or None where nothing in it is new. Meanwhile it is this thread's alone."""
         if self._ask_stored is not None:
             stored = self._ask_stored(frame.ids)
             if any(stored):
