@@ -55,6 +55,8 @@ _TOP = {
     "explain": "explain",
     "bench": "bench",
     "demo": "demo",
+    "login": "login",
+    "logout": "logout",
 }
 
 

@@ -20,27 +20,37 @@ def read_passphrase(file: Path | None, output: Output) -> str:
 
 
 def choose_passphrase(
-    file: Path | None, output: Output, *, variable: str = VARIABLE, option: str = "--passphrase-file"
+    file: Path | None,
+    output: Output,
+    *,
+    variable: str = VARIABLE,
+    option: str = "--passphrase-file",
+    what: str = "passphrase",
 ) -> str:
-    """A new passphrase; asked for twice on a terminal. Raises UsageError where there is none to be had."""
-    given = _given(file, variable, output)
+    """A new passphrase or password; asked for twice on a terminal. Raises UsageError where there is none."""
+    given = _given(file, variable, output, what)
     if given is not None:
         return given
-    first = _ask("new passphrase: ", option, variable)
-    if first != _ask("the same again: ", option, variable):
-        raise UsageError("the two passphrases are not the same", hint="try again")
+    first = _ask(f"new {what}: ", option, variable, what)
+    if first != _ask("the same again: ", option, variable, what):
+        raise UsageError(f"the two {what}s are not the same", hint="try again")
     return first
 
 
-def _given(file: Path | None, variable: str, output: Output) -> str | None:
-    found = _from_file(file, output) if file is not None else os.environ.get(variable)
+def read_password(file: Path | None, variable: str, output: Output) -> str | None:
+    """A person's password from a file or the environment; None where neither gives one. Raises UsageError."""
+    return _given(file, variable, output, "password")
+
+
+def _given(file: Path | None, variable: str, output: Output, what: str = "passphrase") -> str | None:
+    found = _from_file(file, output, what) if file is not None else os.environ.get(variable)
     if found == "":
         where = str(file) if file is not None else f"the variable {variable}"
-        raise UsageError(f"the passphrase in {where} is empty", hint="give one of several words")
+        raise UsageError(f"the {what} in {where} is empty", hint="give one of several words")
     return found
 
 
-def _from_file(file: Path, output: Output) -> str:
+def _from_file(file: Path, output: Output, what: str) -> str:
     """The file's content without the line end; raises UsageError where it cannot be read."""
     try:
         with file.open("rb") as opened:
@@ -48,17 +58,17 @@ def _from_file(file: Path, output: Output) -> str:
             raw = opened.read(_LONGEST)
     except OSError as error:
         raise UsageError(
-            f"the passphrase file {file} cannot be read: {error.strerror}", hint="check its path and mode"
+            f"the {what} file {file} cannot be read: {error.strerror}", hint="check its path and mode"
         ) from None
     if stat.S_ISREG(mode) and mode & 0o044:
-        output.note(f"warning: others can read the passphrase file {file}; run: chmod 600 {file}")
+        output.note(f"warning: others can read the {what} file {file}; run: chmod 600 {file}")
     return raw.decode("utf-8", "surrogateescape").removesuffix("\n").removesuffix("\r")
 
 
-def _ask(question: str, option: str, variable: str) -> str:
+def _ask(question: str, option: str, variable: str, what: str = "passphrase") -> str:
     if not sys.stdin.isatty():
         raise UsageError(
-            "no passphrase was given",
+            f"no {what} was given",
             hint=f"set {variable}, or give {option} FILE, or run it on a terminal to be asked",
         )
     import getpass
@@ -66,4 +76,4 @@ def _ask(question: str, option: str, variable: str) -> str:
     try:
         return getpass.getpass(question)
     except EOFError:
-        raise UsageError("no passphrase was given", hint=f"set {variable}, or give {option} FILE") from None
+        raise UsageError(f"no {what} was given", hint=f"set {variable}, or give {option} FILE") from None

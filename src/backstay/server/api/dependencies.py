@@ -1,6 +1,6 @@
 """What every endpoint asks for: the control, and who is behind the request."""
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -18,24 +18,30 @@ def control_of(request: Request) -> Control:
 ControlDep = Annotated[Control, Depends(control_of)]
 
 
-def actor_with(permission: Permission) -> Callable[[Request], Actor]:
-    """A dependency: whoever is behind the request, who must have the permission."""
+@dataclass(frozen=True)
+class ActorWith:
+    """A dependency: whoever is behind the request, who must have the permission; None: any that is known."""
 
-    def actor(request: Request) -> Actor:
+    permission: Permission | None
+
+    def __call__(self, request: Request) -> Actor:
+        """The actor. Raises NotSignedIn, Forbidden."""
         from backstay.server.sign_in import actor_of
 
         found = actor_of(request)
-        found.require(permission)
+        if self.permission is not None:
+            found.require(self.permission)
         return found
 
-    return actor
 
+Anybody = Annotated[Actor, Depends(ActorWith(None))]
+"""Whoever is signed in, in any role: for what concerns nobody but themselves."""
 
-Viewer = Annotated[Actor, Depends(actor_with(Permission.VIEW))]
-Runner = Annotated[Actor, Depends(actor_with(Permission.RUN))]
-Editor = Annotated[Actor, Depends(actor_with(Permission.EDIT))]
-Browsing = Annotated[Actor, Depends(actor_with(Permission.BROWSE))]
-Restorer = Annotated[Actor, Depends(actor_with(Permission.RESTORE))]
-Retainer = Annotated[Actor, Depends(actor_with(Permission.RETAIN))]
-AuditReader = Annotated[Actor, Depends(actor_with(Permission.AUDIT))]
-Manager = Annotated[Actor, Depends(actor_with(Permission.MANAGE))]
+Viewer = Annotated[Actor, Depends(ActorWith(Permission.VIEW))]
+Runner = Annotated[Actor, Depends(ActorWith(Permission.RUN))]
+Editor = Annotated[Actor, Depends(ActorWith(Permission.EDIT))]
+Browsing = Annotated[Actor, Depends(ActorWith(Permission.BROWSE))]
+Restorer = Annotated[Actor, Depends(ActorWith(Permission.RESTORE))]
+Retainer = Annotated[Actor, Depends(ActorWith(Permission.RETAIN))]
+AuditReader = Annotated[Actor, Depends(ActorWith(Permission.AUDIT))]
+Manager = Annotated[Actor, Depends(ActorWith(Permission.MANAGE))]

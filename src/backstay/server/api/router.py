@@ -2,7 +2,8 @@
 
 from fastapi import APIRouter
 
-from backstay.server.api import file_servers
+from backstay.server.api import file_servers, session
 
 router = APIRouter(prefix="/api/v1")
 router.include_router(file_servers.router)
+router.include_router(session.router)
