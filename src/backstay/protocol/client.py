@@ -6,7 +6,6 @@ known by the certificate whose fingerprint stood in the enrolment token.
 
 import base64
 import binascii
-import hashlib
 import json
 import ssl
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -30,6 +29,7 @@ from backstay.domain.errors import (
     StorageUnavailable,
     UsageError,
 )
+from backstay.protocol.certificate import pinned_certificate, trusting_authorities, trusting_only
 from backstay.protocol.report import EnrolReply, EnrolRequest, Outcome, OutcomeReply, Report, ReportReply
 from backstay.protocol.ticket import Greeting, LeaseReply
 from backstay.storage.gateway import Answer
@@ -65,26 +65,15 @@ def read_token(text: str) -> EnrolmentToken:
 
 
 def certificate_of(url: str, fingerprint: str) -> str:
-    """The server's certificate (PEM), which must have this SHA-256 fingerprint; empty where none is wanted.
+    """The server's certificate (PEM), which must have this fingerprint; empty where none is to be pinned.
 
     Raises:
         ServerUnreachable: nobody answers there.
-        Forbidden: it is another certificate: somebody else answers, or the token is of another server.
+        ServerError: it is another certificate: somebody else answers, or the token is of another server.
     """
-    parts = urlsplit(url)
-    if parts.scheme != "https" or not fingerprint:
+    if urlsplit(url).scheme != "https" or not fingerprint:
         return ""
-    try:
-        pem = ssl.get_server_certificate((parts.hostname or "", parts.port or 443), timeout=_CONNECT_SECONDS)
-    except (OSError, ValueError) as error:
-        raise _unreachable(url, error) from error
-    found = hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest()
-    if found != fingerprint:
-        raise Forbidden(
-            f"{url} shows another certificate (SHA-256 {found[:16]}…) than the token's server has",
-            hint="check the address; if the server's certificate was changed, make a new token",
-        )
-    return pem
+    return pinned_certificate(url, fingerprint)
 
 
 def _unreachable(url: str, error: Exception) -> ServerUnreachable:
@@ -94,16 +83,8 @@ def _unreachable(url: str, error: Exception) -> ServerUnreachable:
     )
 
 
-def trust(url: str, certificate: str) -> ssl.SSLContext | bool:
-    """Whom to trust as the server: the given certificate alone, or else whom the system trusts."""
-    if urlsplit(url).scheme != "https" or not certificate:
-        return True
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    # The very certificate is known, so neither its names nor its issuer have anything to add.
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    context.load_verify_locations(cadata=certificate)
-    return context
+def _trust(certificate: str) -> ssl.SSLContext:
+    return trusting_only(certificate) if certificate else trusting_authorities()
 
 
 class AgentClient:
@@ -123,7 +104,7 @@ class AgentClient:
         self._http = httpx.Client(
             base_url=f"{self.url}/agent/v1/",
             headers={"authorization": f"Agent {number}:{secret}", "x-backstay-instance": instance},
-            verify=trust(url, certificate),
+            verify=_trust(certificate),
             timeout=httpx.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS),
             limits=httpx.Limits(max_connections=32, max_keepalive_connections=16),
         )
@@ -131,7 +112,7 @@ class AgentClient:
     @staticmethod
     def enrol(url: str, certificate: str, request: EnrolRequest) -> EnrolReply:
         """Enrol. Raises ServerError."""
-        with httpx.Client(verify=trust(url, certificate), timeout=_ANSWER_SECONDS) as http:
+        with httpx.Client(verify=_trust(certificate), timeout=_ANSWER_SECONDS) as http:
             return _call(http, f"{url.rstrip('/')}/agent/v1/enrol", request, EnrolReply, url)
 
     def lease(self, greeting: Greeting) -> LeaseReply:
