@@ -24,9 +24,9 @@ class Access(NamedTuple):
     gateway: GatewayStorage
 
 
-def access_for(channel: Channel, policy: BackupPolicy, reporter: Reporter) -> Access:
+def access_for(channel: Channel, policy: BackupPolicy, reporter: Reporter, *, direct: bool = False) -> Access:
     """The storage of one job. Waiting ends at once when the job is to stop."""
-    gateway = GatewayStorage(channel)
+    gateway = GatewayStorage(channel, direct=direct)
     told = _Told(reporter)
     retrying = RetryingStorage(
         gateway,

@@ -27,7 +27,8 @@ def back_up(
 ) -> Outcome:
     """Back up, and return the outcome. Raises BackstayError: nothing was committed."""
     policy = ticket.policy.policy()
-    access = access_for(client.channel(ticket.job, ticket.epoch), policy, reporter)
+    direct = ticket.repository.data_path == "direct"
+    access = access_for(client.channel(ticket.job, ticket.epoch), policy, reporter, direct=direct)
     secrets, _ = load_credential(ticket.repository.credential.encode("ascii"), "the ticket's credential")
     repository = WriteOnlyRepository(
         access.gateway, access.storage, access.retrying, secrets, cache=cache_root()

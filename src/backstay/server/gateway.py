@@ -29,6 +29,7 @@ from backstay.repository.layout import (
     pack_name,
 )
 from backstay.server.control import Control
+from backstay.server.direct_intake import DirectIntake
 from backstay.server.grants import Grant, Grants, own_loose_packs, own_points, own_sessions, refused
 from backstay.server.intake import Intake
 from backstay.server.problems import problem_of
@@ -56,6 +57,7 @@ class Gateway:
         self._grants = Grants(control)
         self._stored = StoredBlobsOfAll(control)
         self._intake = Intake(control, self._stored)
+        self._direct = DirectIntake(control)
         self._restores = RestoreAccess(control)
         self._large_bodies = asyncio.Semaphore(_LARGE_BODIES)
 
@@ -67,6 +69,8 @@ class Gateway:
             Route(f"{base}/objects/{{name:path}}", _answering(self.get), methods=["GET", "HEAD"]),
             Route(f"{base}/list/{{prefix:path}}", _answering(self.listing), methods=["GET"]),
             Route(f"{base}/stored", _answering(self.stored), methods=["POST"]),
+            Route(f"{base}/presigned/{{name:path}}", _answering(self.presign), methods=["POST"]),
+            Route(f"{base}/stored-directly/{{name:path}}", _answering(self.confirm), methods=["POST"]),
             Route(f"{base}/data-key", _answering(self.data_key), methods=["POST"]),
         ]
 
@@ -172,6 +176,20 @@ class Gateway:
         stored = self._stored.of(grant.repository_id)
         answer = await run_in_threadpool(stored.stored, ids, grant.file_server_id)
         return Response(answer, media_type="application/octet-stream")
+
+    async def presign(self, request: Request) -> Response:
+        """A presigned request that stores one pack, as msgpack of Signed."""
+        grant = await run_in_threadpool(self._grants.of, request)
+        name = check_name(request.path_params["name"])
+        signed = await run_in_threadpool(self._direct.presign, grant, name)
+        return Response(msgspec.msgpack.encode(signed), media_type="application/msgpack")
+
+    async def confirm(self, request: Request) -> Response:
+        """Look at a pack that was stored by a presigned request, and count it in."""
+        grant = await run_in_threadpool(self._grants.of, request)
+        name = check_name(request.path_params["name"])
+        await run_in_threadpool(self._direct.confirm, grant, name)
+        return Response(status_code=204)
 
     async def data_key(self, request: Request) -> Response:
         """The data key that is sealed in a pack which the restore needs."""

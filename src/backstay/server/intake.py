@@ -79,7 +79,7 @@ class Intake:
         tail, size = _tail(parts)
         trailer = trailer_of(tail, repository.secrets.catalogue_key, name, size)
         with self._control.database.read() as db:
-            self._require_own_session(db, grant, trailer.session.hex())
+            require_own_session(db, grant, trailer.session.hex())
         row = PackRow(
             repository_id=grant.repository_id,
             digest=digest.hex(),
@@ -147,10 +147,10 @@ class Intake:
                             began_at=now,
                         )
                     )
-                self._require_own_session(db, grant, session)
+                require_own_session(db, grant, session)
         else:
             with self._control.database.begin() as db:
-                row = self._require_own_session(db, grant, session)
+                row = require_own_session(db, grant, session)
                 if what == "end":
                     row.ended_at = row.ended_at or now
         repository.storage.put(name, [data])
@@ -175,7 +175,7 @@ class Intake:
                 f"the restore point {wrong}", hint="an agent commits restore points of its own job alone"
             )
         with self._control.database.read() as db:
-            writer = self._require_own_session(db, grant, manifest.session.hex())
+            writer = require_own_session(db, grant, manifest.session.hex())
             if writer.job_id != grant.job_id:
                 raise refused(f"{name} is of an earlier job's session")
             latest = catalogue.latest_of_set(db, grant.job_id)
@@ -190,16 +190,6 @@ class Intake:
         repository.storage.sync()
         with self._control.database.begin() as db:
             catalogue.enter(db, point, db.get_one(WriterSession, manifest.session.hex()), now)
-
-    def _require_own_session(self, db: Session, grant: Grant, session: str) -> WriterSession:
-        row = db.get(WriterSession, session)
-        if (
-            row is None
-            or row.file_server_id != grant.file_server_id
-            or row.repository_id != grant.repository_id
-        ):
-            raise refused(f"the session {session[:8]} is not one of this file server")
-        return row
 
     def _remember(self, digest: bytes, trailer: Trailer) -> None:
         with self._lock:
@@ -221,6 +211,14 @@ class Intake:
         return trailer
 
 
+def require_own_session(db: Session, grant: Grant, session: str) -> WriterSession:
+    """The writing session, which must be one of the grant's file server. Raises Forbidden."""
+    row = db.get(WriterSession, session)
+    if row is None or row.file_server_id != grant.file_server_id or row.repository_id != grant.repository_id:
+        raise refused(f"the session {session[:8]} is not one of this file server")
+    return row
+
+
 def _owned(db: Session, grant: Grant, digests: list[str]) -> set[str]:
     found: set[str] = set()
     for at in range(0, len(digests), 500):
@@ -229,6 +227,7 @@ def _owned(db: Session, grant: Grant, digests: list[str]) -> set[str]:
                 select(PackRow.digest).where(
                     PackRow.repository_id == grant.repository_id,
                     PackRow.file_server_id == grant.file_server_id,
+                    PackRow.session != "",
                     PackRow.digest.in_(digests[at : at + 500]),
                 )
             )

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from backstay.domain.errors import NotFound, RepositoryExists, ServerError, WrongPassphrase
+from backstay.domain.errors import NotFound, RepositoryExists, ServerError, UsageError, WrongPassphrase
 from backstay.repository.credential import export_credential
 from backstay.repository.recovery_sheet import render_sheet
 from backstay.repository.repository import Repository
@@ -60,19 +60,25 @@ class Repositories:
         """A write-only credential for agents, as text; it names no location."""
         return export_credential(self.get(repository_id).secrets, "").decode("ascii")
 
-    def ensure_first(self, location: str, now: datetime) -> Path | None:
+    def ensure_first(self, location: str, now: datetime, *, data_path: str = "gateway") -> Path | None:
         """Make the first repository where the server keeps none.
 
         Returns:
             Where the recovery key sheet was written, if it was made now.
 
         Raises:
+            UsageError: packs cannot go straight to a storage that is not S3.
             RepositoryExists: there is one in that place that this database does not know.
             StorageError, ServerError.
         """
         with self._database.read() as db:
             if default_repository(db) is not None:
                 return None
+        if data_path == "direct" and not location.startswith("s3://"):
+            raise UsageError(
+                f"file servers cannot store packs straight in {location}",
+                hint="leave --direct away, or give an s3:// location",
+            )
         passphrase = self._first_passphrase()
         sheet: Path | None = self._folder / SHEET
         try:
@@ -87,6 +93,7 @@ class Repositories:
             id=repository.id.hex(),
             name="default",
             location=location,
+            data_path=data_path,
             sealed_passphrase=self._key.seal(passphrase.encode(), PASSPHRASE),
             created_at=now,
         )

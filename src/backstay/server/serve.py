@@ -32,7 +32,9 @@ def serve(settings: ServerSettings, *, ready: Callable[[Control], None] = lambda
     settings = replace(settings, public_url=settings.public_url or _url(settings, listening))
     try:
         control = open_control(settings)
-        control.repositories.ensure_first(settings.storage_location, control.clock())
+        control.repositories.ensure_first(
+            settings.storage_location, control.clock(), data_path=settings.data_path
+        )
         files = certificate_files(settings)
         config = uvicorn.Config(
             create_app(control),

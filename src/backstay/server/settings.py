@@ -21,6 +21,7 @@ class ServerSettings:
         folder: for everything that the server keeps itself: its key, certificate, SQLite database, caches.
         database: URL or path; see database.Database.
         storage: location of the repository that is made at first, as storage.registry reads it.
+        data_path: of that repository: "gateway", or "direct" where agents put packs straight to S3.
         host, port: where it listens; port 0 takes a free one.
         public_url: how agents and browsers reach it; empty: https://<this host's name>:<port>.
         tls: "self-signed" (made at the first start), "files" (certificate and key below), or "off"
@@ -33,6 +34,7 @@ class ServerSettings:
     folder: Path
     database: str = ""
     storage: str = ""
+    data_path: str = "gateway"
     host: str = "0.0.0.0"
     port: int = 8443
     public_url: str = ""

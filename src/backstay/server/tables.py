@@ -327,6 +327,7 @@ class PackRow(Base):
         file_server_id: who stored it; None where nobody knows.
         digest: 64 hexadecimal digits.
         session: hexadecimal id of the writing session that its trailer names.
+        presigned_until: a request that stores it may still be under way; it is checked afterwards only.
         indexed: whether an index run of the repository names it.
         checked_at: somebody who can read has found every blob to be what its id says: only then do other
             file servers rely on it. `damaged`: it was found not to be so.
@@ -344,6 +345,7 @@ class PackRow(Base):
     size: Mapped[int]
     indexed: Mapped[bool] = mapped_column(default=False)
     stored_at: Mapped[datetime]
+    presigned_until: Mapped[datetime | None]
     checked_at: Mapped[datetime | None]
     damaged: Mapped[bool] = mapped_column(default=False)
 

@@ -5,7 +5,7 @@ Puts are durable when they return, so `sync` has nothing left to do.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -13,8 +13,9 @@ from backstay.domain.errors import ObjectNotFound, StorageError, StorageUnavaila
 from backstay.storage.interface import Buffer, ObjectInfo, Storage
 from backstay.storage.names import check_name, check_prefix
 
-_ID_BYTES = 32
 _NOT_FOUND = 404
+
+_Decoded = TypeVar("_Decoded")
 
 
 class Answer(NamedTuple):
@@ -46,6 +47,13 @@ class Channel(Protocol):
             StorageFull, ObjectExists, StorageError: it refused.
         """
 
+    def send_to_store(self, url: str, headers: Mapping[str, str], body: Sequence[Buffer]) -> int:
+        """Send a presigned PUT straight to the store, and return the status of its answer.
+
+        Raises:
+            StorageUnavailable: the store could not be reached.
+        """
+
 
 class Listed(msgspec.Struct, array_like=True, frozen=True):
     """A line of a listing as it is sent; `content` where it was asked for."""
@@ -56,6 +64,16 @@ class Listed(msgspec.Struct, array_like=True, frozen=True):
     content: bytes = b""
 
 
+class Signed(msgspec.Struct, array_like=True, frozen=True):
+    """A presigned PUT as it is sent: its address, and the headers it must have."""
+
+    url: str
+    headers: dict[str, str]
+
+
+_STORED = {200, 201, 204, 409, 412}
+
+_signed = msgspec.msgpack.Decoder(Signed)
 _listing = msgspec.msgpack.Decoder(list[Listed])
 
 
@@ -64,10 +82,12 @@ class GatewayStorage(Storage):
 
     Args:
         channel: the connection.
+        direct: packs go straight to the store, by requests that the server signs.
     """
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, *, direct: bool = False) -> None:
         self._channel = channel
+        self._direct = direct
 
     @property
     def location(self) -> str:
@@ -79,7 +99,23 @@ class GatewayStorage(Storage):
 
     def put(self, name: str, data: Sequence[Buffer]) -> None:
         """As Storage.put, and durable."""
-        self._channel.send("PUT", f"objects/{check_name(name)}", data)
+        check_name(name)
+        if self._direct and name.startswith("packs/"):
+            self._put_direct(name, data)
+        else:
+            self._channel.send("PUT", f"objects/{name}", data)
+
+    def _put_direct(self, name: str, data: Sequence[Buffer]) -> None:
+        answer = self._channel.send("POST", f"presigned/{name}")
+        signed = _decoded(_signed, answer.body, name)
+        status = self._channel.send_to_store(signed.url, signed.headers, data)
+        # 412 and 409: it is there already, as after a put whose answer was lost; the server looks at it.
+        if status not in _STORED:
+            raise StorageUnavailable(
+                f"the store answered {status} to a presigned put of {name}",
+                hint="check that file servers reach the store, and that its clock is right",
+            )
+        self._channel.send("POST", f"stored-directly/{name}")
 
     def sync(self) -> None:
         """Nothing: every put was durable when it returned."""
@@ -125,10 +161,7 @@ class GatewayStorage(Storage):
     def _listed(self, prefix: str, *, content: bool) -> "Sequence[Listed]":
         path = f"list/{check_prefix(prefix)}" + ("?content=1" if content else "")
         body = self._channel.send("GET", path).body
-        try:
-            return _listing.decode(body)
-        except msgspec.MsgspecError as error:
-            raise StorageUnavailable(f"the server's listing of {prefix} cannot be read: {error}") from None
+        return _decoded(_listing, body, prefix)
 
     def delete(self, name: str) -> None:
         """Refused: agents delete nothing. Raises StorageError."""
@@ -151,3 +184,10 @@ class GatewayStorage(Storage):
     def data_key(self, pack: str, sealed_key: bytes) -> bytes:
         """The data key sealed in a pack (hexadecimal digest) that the restore needs. Raises StorageError."""
         return self._channel.send("POST", "data-key", [sealed_key], {"x-backstay-pack": pack}).body
+
+
+def _decoded(decoder: "msgspec.msgpack.Decoder[_Decoded]", body: bytes, name: str) -> _Decoded:
+    try:
+        return decoder.decode(body)
+    except msgspec.MsgspecError as error:
+        raise StorageUnavailable(f"the server's answer about {name} cannot be read: {error}") from None

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     envvar="BACKSTAY_STORAGE",
     help="Where the first repository is made: a folder, or s3://bucket/prefix.",
 )
+@click.option("--direct", is_flag=True, help="With S3: file servers store packs there themselves.")
 @click.option("--host", metavar="ADDRESS", default="0.0.0.0", show_default=True, help="Where it listens.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8443, show_default=True, help="0: any.")
 @click.option("--url", metavar="URL", default="", help="How agents and browsers reach it.")
@@ -51,6 +52,7 @@ def command(
     folder: Path,
     database: str,
     storage: str,
+    direct: bool,
     host: str,
     port: int,
     url: str,
@@ -69,6 +71,7 @@ def command(
         folder=folder.absolute(),
         database=database,
         storage=storage,
+        data_path="direct" if direct else "gateway",
         host=host,
         port=port,
         public_url=url,

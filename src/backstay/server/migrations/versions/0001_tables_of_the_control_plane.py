@@ -211,6 +211,7 @@ def upgrade() -> None:
         sa.Column("size", BIG, nullable=False),
         sa.Column("indexed", sa.Boolean(), nullable=False),
         sa.Column("stored_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("presigned_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("checked_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("damaged", sa.Boolean(), nullable=False),
         sa.ForeignKeyConstraint(
