@@ -12,6 +12,7 @@ from pathlib import Path
 import structlog
 
 import backstay
+from backstay.agent.inventory import take_inventory
 from backstay.agent.machine import INSTANCE, boot_id, machine_id
 from backstay.agent.reporter import Reporter
 from backstay.agent.repository import error_line
@@ -36,6 +37,7 @@ _POLL_SECONDS = 25.0
 _BUSY_POLL_SECONDS = 5.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 _STOP_SECONDS = 20.0
+_INVENTORY_SECONDS = 86_400.0
 _OUTCOME_PAUSE = 5.0
 
 _log = structlog.get_logger()
@@ -103,6 +105,7 @@ class _Daemon:
         self._own_folders = own_folders
         self._jobs: dict[int, threading.Thread] = {}
         self._freed = threading.Event()
+        self._inventory_due = 0.0
 
     def run(self) -> None:
         """Until stopped."""
@@ -112,6 +115,7 @@ class _Daemon:
             while not self._stop.is_set():
                 try:
                     self._ask()
+                    self._tell_inventory()
                     pause = _FIRST_PAUSE
                 except (Forbidden, NotSignedIn):
                     raise
@@ -139,7 +143,8 @@ class _Daemon:
                 time_ns=asked_ns,
                 busy=list(self._jobs),
                 room=room,
-                wait_seconds=0 if room <= 0 else _POLL_SECONDS,
+                # The first question is answered at once: then the server knows who speaks.
+                wait_seconds=0 if room <= 0 or not self._inventory_due else _POLL_SECONDS,
             )
         )
         ahead_ns = reply.server_time_ns - time.time_ns()
@@ -148,6 +153,12 @@ class _Daemon:
         elif room <= 0:
             self._freed.wait(_BUSY_POLL_SECONDS)
             self._freed.clear()
+
+    def _tell_inventory(self) -> None:
+        if time.monotonic() < self._inventory_due:
+            return
+        self._client.inventory(take_inventory())
+        self._inventory_due = time.monotonic() + _INVENTORY_SECONDS
 
     def _start(self, ticket: Ticket, ahead_ns: int) -> None:
         thread = threading.Thread(

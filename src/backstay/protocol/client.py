@@ -30,6 +30,7 @@ from backstay.domain.errors import (
     UsageError,
 )
 from backstay.protocol.certificate import pinned_certificate, trusting_authorities, trusting_only
+from backstay.protocol.inventory import Inventory
 from backstay.protocol.report import EnrolReply, EnrolRequest, Outcome, OutcomeReply, Report, ReportReply
 from backstay.protocol.ticket import Greeting, LeaseReply
 from backstay.storage.gateway import Answer
@@ -129,9 +130,9 @@ class AgentClient:
         """Tell how a job ended. Raises ServerError."""
         return _call(self._http, f"jobs/{job}/outcome", outcome, OutcomeReply, self.url)
 
-    def post(self, path: str, body: BaseModel) -> None:
-        """Tell something that needs no answer. Raises ServerError."""
-        _answered(_send(self._http, path, body.model_dump_json().encode(), self.url, None))
+    def inventory(self, inventory: Inventory) -> None:
+        """Tell what there is to protect. Raises ServerError."""
+        _answered(_send(self._http, "inventory", inventory.model_dump_json().encode(), self.url, None))
 
     def close(self) -> None:
         """Close the connections."""

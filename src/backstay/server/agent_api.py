@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from backstay.domain.errors import Forbidden, NotSignedIn
 from backstay.domain.job import JobKind
+from backstay.protocol.inventory import Inventory
 from backstay.protocol.policy_document import PolicyValues
 from backstay.protocol.report import (
     EnrolReply,
@@ -185,6 +186,15 @@ def _held(db: Session, agent: AgentId, job_id: int, epoch: int) -> JobRow | str:
         return job_queue.held_job(db, job_id, epoch, agent.instance, server.id)
     except Forbidden as error:
         return error.what
+
+
+@router.post("/inventory", status_code=204)
+def inventory(control: ControlDep, agent: Agent, message: Inventory) -> None:
+    """Keep what the agent says of the data on its file server."""
+    with control.database.begin() as db:
+        server = fleet.identify(db, agent.file_server_id, agent.secret)
+        fleet.require_instance(server, agent.instance)
+        server.inventory = message.model_dump(mode="json")
 
 
 @router.post("/jobs/{job_id}/report")
