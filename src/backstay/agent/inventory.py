@@ -2,54 +2,68 @@
 
 import configparser
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from backstay.protocol.inventory import FolderView, Inventory, ShareView, VolumeView
+from backstay.recovery_points.volume import Mounts
 
-_NO_DATA = frozenset(
-    ["autofs", "binfmt_misc", "bpf", "cgroup", "cgroup2", "configfs", "debugfs", "devpts", "devtmpfs", "efivarfs", "fusectl", "hugetlbfs", "mqueue", "nsfs", "overlay", "proc", "pstore", "ramfs", "rpc_pipefs", "securityfs", "selinuxfs", "squashfs", "sysfs", "tmpfs", "tracefs"]
-)
-_OF_THE_SYSTEM = frozenset(["bin", "boot", "dev", "lib", "lib32", "lib64", "libx32", "lost+found", "proc", "run", "sbin", "sys", "tmp"])
+_NO_DATA = {
+    *("autofs", "binfmt_misc", "bpf", "cgroup", "cgroup2", "configfs", "debugfs", "devpts", "devtmpfs"),
+    *("efivarfs", "fusectl", "hugetlbfs", "mqueue", "nsfs", "overlay", "proc", "pstore", "ramfs"),
+    *("rpc_pipefs", "securityfs", "selinuxfs", "squashfs", "sysfs", "tmpfs", "tracefs"),
+}
+_OF_THE_SYSTEM = {
+    *(
+        "bin",
+        "boot",
+        "dev",
+        "lib",
+        "lib32",
+        "lib64",
+        "libx32",
+        "lost+found",
+        "proc",
+        "run",
+        "sbin",
+        "sys",
+        "tmp",
+    ),
+}
 _MOST_FOLDERS = 500
-_ESCAPE = re.compile(rb"\\([0-7]{3})")
 
 
 def take_inventory() -> Inventory:
     """Look at the mounts, at their top folders, and at what Samba and NFS share."""
     volumes = list(_volumes())
-    folders = [folder for volume in volumes for folder in _folders(os.fsencode(volume.path))]
+    folders = [folder for volume in volumes for folder in _folders(volume.path.encode())]
     return Inventory(volumes=volumes, folders=folders[:_MOST_FOLDERS], shares=[*_samba(), *_exports()])
 
 
 def _volumes() -> Iterator[VolumeView]:
-    """Mounted file systems that hold data; proc(5) describes /proc/self/mounts."""
-    seen: set[int] = set()
-    try:
-        lines = Path("/proc/self/mounts").read_bytes().splitlines()
-    except OSError:
-        return
-    for line in lines:
-        fields = line.split(b" ")
-        path = _ESCAPE.sub(lambda match: bytes([int(match[1], 8)]), fields[1])
-        kind = fields[2].decode("ascii", "replace")
-        if kind in _NO_DATA or not os.path.isdir(path):
+    """Mounted file systems that hold data, each once."""
+    seen: set[bytes] = set()
+    for mount in Mounts.read().all:
+        if mount.fs_type in _NO_DATA or mount.device in seen or not os.path.isdir(mount.point):
             continue
         try:
-            room, device = os.statvfs(path), os.stat(path).st_dev
+            room = os.statvfs(mount.point)
         except OSError:
             continue
-        if device in seen or not room.f_blocks:
+        if not room.f_blocks:
             continue
-        seen.add(device)
-        total = room.f_blocks * room.f_frsize
+        seen.add(mount.device)
         yield VolumeView(
-            path=os.fsdecode(path).encode("utf-8", "replace").decode(),
-            filesystem=kind,
-            bytes=total,
-            used=total - room.f_bfree * room.f_frsize,
+            path=_text(mount.point),
+            filesystem=mount.fs_type,
+            bytes=room.f_blocks * room.f_frsize,
+            used=(room.f_blocks - room.f_bfree) * room.f_frsize,
         )
+
+
+def _text(path: bytes) -> str:
+    """A path for people; what is no UTF-8 in it is lost."""
+    return path.decode(errors="replace")
 
 
 def _folders(volume: bytes) -> Iterator[FolderView]:
@@ -59,9 +73,8 @@ def _folders(volume: bytes) -> Iterator[FolderView]:
     except OSError:
         return
     for name in names:
-        text = os.fsdecode(os.path.join(volume, name)).encode("utf-8", "replace").decode()
         if not (volume == b"/" and os.fsdecode(name) in _OF_THE_SYSTEM):
-            yield FolderView(path=text)
+            yield FolderView(path=_text(os.path.join(volume, name)))
 
 
 def _samba() -> Iterator[ShareView]:
