@@ -67,7 +67,7 @@ class _JobWatch:
         return events
 
 
-class _Overview:
+class Overview:
     """What a watcher of all jobs has seen of them."""
 
     def __init__(self, control: Control) -> None:
@@ -104,7 +104,7 @@ async def job_events(
 @router.get("/events", response_class=StreamingResponse, responses=_STREAM)
 async def events(control: ControlDep, request: Request, actor: Viewer) -> StreamingResponse:
     """Which jobs change: a `job` event for each that is open now, and for each change of any."""
-    overview = _Overview(control)
+    overview = Overview(control)
     first = await run_in_threadpool(overview.look)
     return _streamed(_events(request, first, overview.look, lambda: False))
 
