@@ -13,7 +13,7 @@ from backstay.domain.errors import UsageError
 
 MOST_PATHS = 1000
 _LONGEST = 4096
-_ENCODED = "base64:"
+ENCODED = "base64:"
 _DRIVE = re.compile(r"[A-Za-z]:[/\\]")
 
 
@@ -40,15 +40,15 @@ def shown_path(kept: str) -> str:
     try:
         kept.encode()
     except UnicodeEncodeError:
-        return _ENCODED + base64.b64encode(kept.encode("utf-8", "surrogateescape")).decode()
+        return ENCODED + base64.b64encode(kept.encode("utf-8", "surrogateescape")).decode()
     return kept
 
 
 def _decoded(path: str) -> str:
-    if not path.startswith(_ENCODED):
+    if not path.startswith(ENCODED):
         return path
     try:
-        raw = base64.b64decode(path.removeprefix(_ENCODED), validate=True)
+        raw = base64.b64decode(path.removeprefix(ENCODED), validate=True)
     except (binascii.Error, ValueError):
         raise UsageError(
             f"the path {path[:80]!r} is no base64", hint="write the path itself, or base64: and its bytes"

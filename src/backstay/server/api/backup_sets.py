@@ -10,12 +10,13 @@ from backstay.domain.schedule import next_runs
 from backstay.protocol.policy_document import PolicyValues
 from backstay.server import backup_sets
 from backstay.server.api.dependencies import ControlDep, Editor, Runner, Viewer
-from backstay.server.api.fields import Body, Limit, Name, Number, Reference, Search, Text
+from backstay.server.api.fields import Body, Limit, Name, Number, Reference, Search
 from backstay.server.api.jobs import JobView, view_of_job
+from backstay.server.api.paths import BytesOfPath, PathInput
 from backstay.server.backup_sets import UNCHANGED, NewSet, SetChange, SetFilter
 from backstay.server.fleet import is_connected
 from backstay.server.policies import policy_of
-from backstay.server.set_paths import MOST_PATHS, shown_path
+from backstay.server.set_paths import ENCODED, MOST_PATHS, shown_path
 from backstay.server.tables import BackupSetRow
 
 router = APIRouter(tags=["backup sets"])
@@ -23,13 +24,8 @@ router = APIRouter(tags=["backup sets"])
 _RUNS_SHOWN = 5
 
 Paths = Annotated[
-    list[Annotated[Text, Field(min_length=1, max_length=8192)]],
-    Field(
-        min_length=1,
-        max_length=MOST_PATHS,
-        description="absolute; one that is not UTF-8 as base64: and its bytes",
-        examples=[["/srv/data", "/home"]],
-    ),
+    list[PathInput],
+    Field(min_length=1, max_length=MOST_PATHS, description="absolute", examples=[["/srv/data", "/home"]]),
 ]
 
 
@@ -45,7 +41,7 @@ class BackupSetView(BaseModel):
     id: int
     name: str
     file_server: FileServerOfSet
-    paths: list[str]
+    paths: list[PathInput]
     policy: Reference | None
     content_rule: Reference | None
     repository_id: str
@@ -115,7 +111,7 @@ def view_of_set(row: BackupSetRow, now: datetime) -> BackupSetView:
         file_server=FileServerOfSet(
             id=row.file_server.id, name=row.file_server.name, connected=is_connected(row.file_server, now)
         ),
-        paths=[shown_path(path) for path in row.paths],
+        paths=[_shown(path) for path in row.paths],
         policy=Reference(id=row.policy.id, name=row.policy.name) if row.policy else None,
         content_rule=(
             Reference(id=row.content_rule.id, name=row.content_rule.name) if row.content_rule else None
@@ -128,6 +124,16 @@ def view_of_set(row: BackupSetRow, now: datetime) -> BackupSetView:
         created_at=row.created_at,
         updated_at=row.updated_at,
     )
+
+
+def _shown(kept: str) -> PathInput:
+    shown = shown_path(kept)
+    encoded = shown.removeprefix(ENCODED)
+    return shown if encoded == shown else BytesOfPath(base64=encoded)
+
+
+def _written(path: PathInput) -> str:
+    return path if isinstance(path, str) else ENCODED + path.base64
 
 
 def _detail(row: BackupSetRow, now: datetime) -> BackupSetDetail:
@@ -181,7 +187,8 @@ def create_backup_set(control: ControlDep, actor: Editor, wanted: NewBackupSet) 
     Under the name of one that was removed, that one comes back with its restore points.
     """
     now = control.clock()
-    new = NewSet(**(wanted.model_dump() | {"policy_layer": wanted.policy_layer}))
+    given = {"policy_layer": wanted.policy_layer, "paths": [_written(path) for path in wanted.paths]}
+    new = NewSet(**(wanted.model_dump() | given))
     with control.database.begin() as db:
         return _detail(backup_sets.create_backup_set(db, actor, new, now=now), now)
 
@@ -200,7 +207,7 @@ def change_backup_set(
     """Change a backup set."""
     given = wanted.model_fields_set
     change = SetChange(
-        paths=wanted.paths,
+        paths=None if wanted.paths is None else [_written(path) for path in wanted.paths],
         policy_id=wanted.policy_id if "policy_id" in given else UNCHANGED,
         content_rule_id=wanted.content_rule_id if "content_rule_id" in given else UNCHANGED,
         cross_mounts=wanted.cross_mounts,
