@@ -129,10 +129,15 @@ class Schedule:
         return fits_month or fits_week if self._either_day else fits_month and fits_week
 
 
-def next_runs(schedules: Sequence[Schedule], after: datetime, count: int) -> list[datetime]:
-    """The first `count` instants later than `after` at which any of `schedules` runs, in UTC."""
+def runs_of(schedules: Sequence[Schedule], after: datetime) -> Iterator[datetime]:
+    """The instants later than `after` at which any of `schedules` runs, in UTC, without an end."""
     merged = heapq.merge(*(schedule.runs(after) for schedule in schedules))
-    return list(islice((instant for instant, _ in groupby(merged)), count))
+    return (instant for instant, _ in groupby(merged))
+
+
+def next_runs(schedules: Sequence[Schedule], after: datetime, count: int) -> list[datetime]:
+    """The first `count` of `runs_of`."""
+    return list(islice(runs_of(schedules, after), count))
 
 
 def _values(text: str, field: _Field, rule: str) -> set[int]:

@@ -53,6 +53,16 @@ def record(
     db.flush()
 
 
+def difference(
+    before: Mapping[str, Any], after: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """The values that differ, as they were and as they are; None where nothing has changed."""
+    names = [name for name in after if before.get(name) != after[name]]
+    if not names:
+        return None
+    return {name: before.get(name) for name in names}, {name: after[name] for name in names}
+
+
 def digest_of(entry: AuditEntry) -> str:
     """The digest that the entry should have."""
     fields = {

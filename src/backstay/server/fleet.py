@@ -6,7 +6,7 @@ import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session
 
 from backstay.domain.errors import Conflict, Forbidden, NotFound, NotSignedIn, UsageError
@@ -190,6 +190,15 @@ def is_connected(server: FileServer, now: datetime) -> bool:
         server.agent_key_hash is not None
         and server.last_seen_at is not None
         and now - server.last_seen_at < CONNECTED_WITHIN
+    )
+
+
+def is_silent(now: datetime) -> ColumnElement[bool]:
+    """A condition on file servers: those that are not `is_connected`."""
+    return or_(
+        FileServer.agent_key_hash.is_(None),
+        FileServer.last_seen_at.is_(None),
+        FileServer.last_seen_at <= now - CONNECTED_WITHIN,
     )
 
 

@@ -9,14 +9,14 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Select, and_, or_, select
+from sqlalchemy import Select, and_, false, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from backstay.domain.errors import Conflict, Forbidden, NotFound
 from backstay.domain.job import OPEN_STATES, JobKind, JobState, Trigger, check_transition
 from backstay.domain.policy import BackupPolicy
 from backstay.protocol.report import Outcome, ProblemReport, Report, ReportReply, StepReport
-from backstay.server.fleet import is_connected
+from backstay.server.fleet import is_connected, is_silent
 from backstay.server.policies import policy_of
 from backstay.server.tables import (
     BackupSetRow,
@@ -39,9 +39,13 @@ _OPEN = [state.value for state in OPEN_STATES]
 _WAITING = [JobState.QUEUED.value, JobState.WAITING_FOR_AGENT.value]
 
 
-def get_job(db: Session, job_id: int) -> JobRow:
-    """The job of this number. Raises NotFound."""
-    job = db.get(JobRow, job_id)
+def get_job(db: Session, job_id: int, *, to_change: bool = False) -> JobRow:
+    """The job of this number. Raises NotFound.
+
+    Args:
+        to_change: nobody else changes it until this transaction ends.
+    """
+    job = db.get(JobRow, job_id, with_for_update=to_change or None)
     if job is None:
         raise NotFound(f"there is no job {job_id}", hint="`backstay jobs` lists them")
     return job
@@ -105,7 +109,7 @@ def request_backup(
     server = backup_set.file_server
     by_hand = trigger is Trigger.ADMINISTRATOR
     if by_hand:
-        _refuse_second(db, backup_set)
+        _refuse_second(db, backup_set, now)
     job = JobRow(
         kind=JobKind.BACKUP.value,
         state=JobState.QUEUED.value,
@@ -226,17 +230,35 @@ def _silence(server: FileServer, now: datetime) -> str:
     return f"{server.name} was last heard of at {server.last_seen_at:%Y-%m-%d %H:%M:%S} UTC"
 
 
-def _refuse_second(db: Session, backup_set: BackupSetRow) -> None:
+def _refuse_second(db: Session, backup_set: BackupSetRow, now: datetime) -> None:
+    if backup_set.removed_at is not None or not backup_set.enabled:
+        raise Conflict(
+            f"the set {backup_set.name} is switched off", hint="switch it on first, then back up again"
+        )
+    # Two who ask at the same time take turns here.
+    db.execute(
+        select(BackupSetRow.id).where(BackupSetRow.id == backup_set.id).with_for_update(key_share=True)
+    )
+    about_to_run = and_(
+        JobRow.state.in_(_WAITING), or_(JobRow.not_before.is_(None), JobRow.not_before <= now)
+    )
+    # What waits for an agent that is not running stands in nobody's way: the request fails, and says why.
+    if not is_connected(backup_set.file_server, now):
+        about_to_run = false()
     open_job = db.scalars(
         select(JobRow)
-        .where(JobRow.backup_set_id == backup_set.id, JobRow.state.in_(_OPEN))
-        .order_by(JobRow.id)
+        .where(
+            JobRow.backup_set_id == backup_set.id,
+            JobRow.kind == JobKind.BACKUP.value,
+            or_(JobRow.state == JobState.RUNNING.value, about_to_run),
+        )
+        .order_by(JobRow.state != JobState.RUNNING.value, JobRow.id)
     ).first()
-    if open_job is not None and (open_job.state == JobState.RUNNING.value or open_job.not_before is None):
+    if open_job is not None:
         state = JobState(open_job.state).in_words
         raise Conflict(
             f"job {open_job.id} of the set {backup_set.name} is {state} already",
-            hint=f"follow it with `backstay jobs {open_job.id} --follow`, or cancel it first",
+            hint=f"follow it with `backstay jobs show {open_job.id} --follow`, or cancel it first",
         )
 
 
@@ -272,6 +294,8 @@ def lease_for_agent(db: Session, server: FileServer, instance: str, now: datetim
 
     Of one set only one job runs at a time, the oldest first.
     """
+    # Two processes that say they are this agent take turns: each would find another job of the same set.
+    db.execute(select(FileServer.id).where(FileServer.id == server.id).with_for_update(key_share=True))
     job = db.scalars(_work_for(server, now).with_for_update(skip_locked=True)).first()
     if job is None:
         return None
@@ -321,7 +345,7 @@ def held_job(db: Session, job_id: int, epoch: int, instance: str, server_id: int
     Raises:
         NotFound, Forbidden: it was given up, ended, or leased anew: this process is fenced off.
     """
-    job = get_job(db, job_id)
+    job = get_job(db, job_id, to_change=True)
     if server_id is not None and job.file_server_id != server_id:
         raise NotFound(f"there is no job {job_id} of this file server")
     if job.state != JobState.RUNNING.value or job.lease_epoch != epoch or job.leased_to != instance:
@@ -404,7 +428,7 @@ def add_problems(db: Session, job: JobRow, problems: Iterable[ProblemReport]) ->
 
 
 def _retry(db: Session, job: JobRow, now: datetime) -> None:
-    if job.backup_set is None or job.kind != JobKind.BACKUP.value:
+    if job.backup_set is None or job.kind != JobKind.BACKUP.value or not _wanted(job.backup_set):
         return
     retries = policy_for(db, job).retries
     if job.attempt > retries.count:
@@ -426,7 +450,7 @@ def _retry(db: Session, job: JobRow, now: datetime) -> None:
 
 def _restart(db: Session, job: JobRow, now: datetime) -> None:
     """A fresh backup at once after one that was aborted, where the policy asks for it."""
-    if job.backup_set is None or job.kind != JobKind.BACKUP.value:
+    if job.backup_set is None or job.kind != JobKind.BACKUP.value or not _wanted(job.backup_set):
         return
     if policy_for(db, job).restart_after_abort:
         again = request_backup(
@@ -438,6 +462,11 @@ def _restart(db: Session, job: JobRow, now: datetime) -> None:
             not_after=job.not_after,
         )
         log(db, job, f"followed by job {again.id}", now)
+
+
+def _wanted(backup_set: BackupSetRow) -> bool:
+    """Whether backups of the set are still wanted."""
+    return backup_set.enabled and backup_set.removed_at is None
 
 
 def will_be_retried(db: Session, job: JobRow) -> bool:
@@ -468,11 +497,13 @@ def abort_lost(db: Session, server: FileServer, now: datetime, *, machine_restar
     """Abort what an agent process ran that is no more, as another has taken its place."""
     what = f"the file server {server.name}" if machine_restarted else f"the agent of {server.name}"
     jobs = db.scalars(
-        select(JobRow).where(
+        select(JobRow)
+        .where(
             JobRow.file_server_id == server.id,
             JobRow.state == JobState.RUNNING.value,
             JobRow.leased_to != server.instance,
         )
+        .with_for_update()
     ).all()
     for job in jobs:
         if _settle_committed(db, job, now):
@@ -514,9 +545,14 @@ def reap(db: Session, now: datetime) -> list[JobRow]:
     for job in db.scalars(late.with_for_update(skip_locked=True)).all():
         set_state(db, job, JobState.SKIPPED, now, reason=_why_skipped(db, job, now))
         ended.append(job)
-    waiting = select(JobRow).where(JobRow.state == JobState.QUEUED.value, JobRow.file_server_id.is_not(None))
+    waiting = (
+        select(JobRow)
+        .join(JobRow.file_server)
+        .where(JobRow.state == JobState.QUEUED.value, is_silent(now))
+        .with_for_update(of=JobRow, skip_locked=True)
+    )
     for job in db.scalars(waiting).all():
-        if job.file_server is not None and not is_connected(job.file_server, now):
+        if job.file_server is not None:
             set_state(db, job, JobState.WAITING_FOR_AGENT, now)
             log(db, job, f"waiting for the agent: {_silence(job.file_server, now)}", now)
     return ended

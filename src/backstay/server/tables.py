@@ -46,6 +46,8 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+
 BigId = BigInteger().with_variant(Integer, "sqlite")
 
 
@@ -178,10 +180,16 @@ class BackupSetRow(Base):
         paths: as text (surrogateescape where a name is no UTF-8).
         policy_layer: values that this set alone overrides.
         scheduled_until: the scheduler has looked at every scheduled time up to here.
+        next_due_at: when the scheduler has to look again; None: nothing is scheduled. A time that is over
+            means that it has to reckon anew.
     """
 
     __tablename__ = "backup_sets"
-    __table_args__ = (UniqueConstraint("file_server_id", "name"),)
+    __table_args__ = (
+        UniqueConstraint("file_server_id", "name"),
+        Index("ix_sets_due", "next_due_at"),
+        Index("ix_sets_scheduled", "scheduled_until"),
+    )
     id: Mapped[int] = mapped_column(primary_key=True)
     file_server_id: Mapped[int] = mapped_column(ForeignKey("file_servers.id"), index=True)
     repository_id: Mapped[str] = mapped_column(ForeignKey("repositories.id"))
@@ -196,6 +204,7 @@ class BackupSetRow(Base):
     updated_at: Mapped[datetime]
     removed_at: Mapped[datetime | None]
     scheduled_until: Mapped[datetime | None]
+    next_due_at: Mapped[datetime | None] = mapped_column(default=LONG_AGO)
     file_server: Mapped[FileServer] = relationship(back_populates="sets")
     policy: Mapped[PolicyRow | None] = relationship()
     content_rule: Mapped[ContentRuleRow | None] = relationship()
@@ -224,6 +233,8 @@ class JobRow(Base):
         Index("ix_jobs_set_created", "backup_set_id", "created_at"),
         Index("ix_jobs_server_created", "file_server_id", "created_at"),
         Index("ix_jobs_created", "created_at"),
+        Index("ix_jobs_state_created", "state", "created_at"),
+        Index("ix_jobs_kind_created", "kind", "created_at"),
     )
     id: Mapped[int] = mapped_column(primary_key=True)
     kind: Mapped[str] = mapped_column(String(16))

@@ -2,9 +2,25 @@
 
 from fastapi import APIRouter
 
-from backstay.server.api import file_servers, restores, session
+from backstay.server.api import (
+    backup_sets,
+    content_rules,
+    file_servers,
+    job_events,
+    jobs,
+    policies,
+    restore_points,
+    restores,
+    session,
+)
 
 router = APIRouter(prefix="/api/v1")
 router.include_router(file_servers.router)
+router.include_router(backup_sets.router)
+router.include_router(policies.router)
+router.include_router(content_rules.router)
+router.include_router(jobs.router)
+router.include_router(job_events.router)
+router.include_router(restore_points.router)
 router.include_router(restores.router)
 router.include_router(session.router)
