@@ -1,19 +1,26 @@
 """A server with a real database, SQLite or PostgreSQL, and its API without a network between."""
 
 import secrets
+import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy.orm import make_transient
 
+from backstay.repository.keyring import Secrets
+from backstay.repository.repository import Repository
 from backstay.server.access import Permission, Role
 from backstay.server.app import create_app, open_control
 from backstay.server.control import Control
+from backstay.server.database import Database
 from backstay.server.settings import ServerSettings
 from backstay.server.sign_in import hash_of
-from backstay.server.tables import Administrator, ApiToken
+from backstay.server.tables import Administrator, ApiToken, RepositoryRow
+from backstay.storage.registry import open_storage
 from backstay.testing.postgres import PostgresServer, running_postgres
 
 
@@ -54,21 +61,81 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return server.new_database()
 
 
-@pytest.fixture
-def control(database_url: str, tmp_path: Path, clock: MovableClock) -> Iterator[Control]:
-    """A server process that does nothing by itself, with a repository in a folder."""
-    settings = ServerSettings(
-        folder=tmp_path / "server",
-        database=database_url,
+@dataclass(frozen=True)
+class Prototype:
+    """A server with empty tables and an empty repository; each test gets a copy, for making one is slow."""
+
+    folder: Path
+    secrets: Secrets
+
+
+@pytest.fixture(scope="session")
+def prototype(tmp_path_factory: pytest.TempPathFactory) -> Prototype:
+    """The server that is copied, on SQLite."""
+    folder = tmp_path_factory.mktemp("prototype")
+    control = open_control(_settings(folder, str(folder / "server.db")))
+    control.repositories.ensure_first(control.settings.storage_location, datetime(2026, 11, 25, tzinfo=UTC))
+    with control.database.read() as db:
+        row = db.query(RepositoryRow).one()
+    opened = control.repositories.get(row.id).secrets
+    control.database.close()
+    return Prototype(folder, opened)
+
+
+@pytest.fixture(scope="session")
+def postgres_prototype(postgres: PostgresServer, prototype: Prototype) -> str:
+    """A database with the prototype's rows, to be copied."""
+    url = postgres.new_database()
+    database = Database(url)
+    database.upgrade()
+    with sqlite_of(prototype.folder).read() as source:
+        row = source.query(RepositoryRow).one()
+        source.expunge(row)
+    make_transient(row)
+    with database.begin() as db:
+        db.add(row)
+    database.close()
+    return url
+
+
+def sqlite_of(folder: Path) -> Database:
+    """The SQLite database in a server's folder."""
+    return Database(str(folder / "server.db"))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def control(
+    request: pytest.FixtureRequest, tmp_path: Path, clock: MovableClock, prototype: Prototype
+) -> Iterator[Control]:
+    """A server process that does nothing by itself, with a repository in a folder, on each database."""
+    folder = tmp_path / "server"
+    shutil.copytree(prototype.folder, folder)
+    url = str(folder / "server.db")
+    if request.param == "postgresql":
+        server: PostgresServer = request.getfixturevalue("postgres")
+        url = server.new_database(like=request.getfixturevalue("postgres_prototype"))
+    settings = _settings(folder, url)
+    control = open_control(settings, clock=clock)
+    with control.database.begin() as db:
+        row = db.query(RepositoryRow).one()
+        row.location = settings.storage_location
+    repository = Repository.open_with(
+        open_storage(settings.storage_location), prototype.secrets, cache=folder / "cache"
+    )
+    control.repositories.know(repository)
+    yield control
+    control.database.close()
+
+
+def _settings(folder: Path, database: str) -> ServerSettings:
+    return ServerSettings(
+        folder=folder,
+        database=database,
         tls="off",
         public_url="http://backstay.test",
         background=False,
         lease_poll_seconds=0.2,
     )
-    control = open_control(settings, clock=clock)
-    control.repositories.ensure_first(settings.storage_location, clock())
-    yield control
-    control.database.close()
 
 
 def token_for(control: Control, role: Role) -> str:

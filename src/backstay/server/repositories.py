@@ -56,6 +56,11 @@ class Repositories:
                 self._opened[repository_id] = opened
             return opened
 
+    def know(self, repository: Repository) -> None:
+        """Use this opened repository wherever one of its id is asked for."""
+        with self._lock:
+            self._opened[repository.id.hex()] = repository
+
     def credential(self, repository_id: str) -> str:
         """A write-only credential for agents, as text; it names no location."""
         return export_credential(self.get(repository_id).secrets, "").decode("ascii")

