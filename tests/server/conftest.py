@@ -1,6 +1,7 @@
 """A server with a real database, SQLite or PostgreSQL, and its API without a network between."""
 
 import secrets
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,9 +12,11 @@ from fastapi.testclient import TestClient
 from backstay.server.access import Permission, Role
 from backstay.server.app import create_app, open_control
 from backstay.server.control import Control
-from backstay.server.settings import ServerSettings
+from backstay.server.database import Database
+from backstay.server.repositories import Repositories
+from backstay.server.settings import ServerKey, ServerSettings
 from backstay.server.sign_in import hash_of
-from backstay.server.tables import Administrator, ApiToken
+from backstay.server.tables import Administrator, ApiToken, RepositoryRow
 from backstay.testing.postgres import PostgresServer, running_postgres
 
 
@@ -69,6 +72,68 @@ def control(database_url: str, tmp_path: Path, clock: MovableClock) -> Iterator[
     control.repositories.ensure_first(settings.storage_location, clock())
     yield control
     control.database.close()
+
+
+@pytest.fixture(scope="session")
+def made_databases() -> dict[str, str]:
+    """The URL of a database with its tables, by kind, from which others are copied; filled when needed."""
+    return {}
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def bare_control(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    clock: MovableClock,
+    made_databases: dict[str, str],
+) -> Iterator[Control]:
+    """As `control`, made much faster: the database is a copy, and there is only the row of a repository."""
+    kind = request.param
+    if kind == "sqlite":
+        if kind not in made_databases:
+            made_databases[kind] = str(tmp_path_factory.mktemp("made") / "made.db")
+            made = Database(made_databases[kind])
+            made.upgrade()
+            made.close()
+        url = str(shutil.copy(made_databases[kind], tmp_path / "server.db"))
+    else:
+        server: PostgresServer = request.getfixturevalue("postgres")
+        if kind not in made_databases:
+            made_databases[kind] = server.new_database()
+            made = Database(made_databases[kind])
+            made.upgrade()
+            made.close()
+        url = server.new_database(like=made_databases[kind])
+    settings = ServerSettings(
+        folder=tmp_path / "server",
+        database=url,
+        tls="off",
+        public_url="http://backstay.test",
+        background=False,
+        lease_poll_seconds=0.2,
+    )
+    key = ServerKey.load(settings.folder)
+    database = Database(url)
+    with database.begin() as db:
+        db.add(
+            RepositoryRow(
+                id="00" * 16,
+                name="default",
+                location=str(tmp_path / "repository"),
+                sealed_passphrase=b"",
+                created_at=clock(),
+            )
+        )
+    yield Control(
+        settings=settings,
+        database=database,
+        key=key,
+        repositories=Repositories(database, key, settings.folder),
+        instance=secrets.token_hex(8),
+        clock=clock,
+    )
+    database.close()
 
 
 def token_for(control: Control, role: Role) -> str:

@@ -19,12 +19,13 @@ class PostgresServer:
     def __init__(self, url: str) -> None:
         self._url = make_url(url).set(drivername="postgresql+psycopg")
 
-    def new_database(self) -> str:
-        """The URL of a new, empty database."""
+    def new_database(self, *, like: str = "") -> str:
+        """The URL of a new database: empty, or a copy of the one at the URL `like`, which nobody uses."""
         name = f"test_{next(_numbers)}"
+        copied = f" TEMPLATE {make_url(like).database}" if like else ""
         engine = create_engine(self._url, isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
-            connection.exec_driver_sql(f"CREATE DATABASE {name}")
+            connection.exec_driver_sql(f"CREATE DATABASE {name}{copied}")
         engine.dispose()
         return self._url.set(database=name).render_as_string(hide_password=False)
 
