@@ -22,7 +22,8 @@ from backstay.domain.errors import (
     UsageError,
 )
 from backstay.protocol.certificate import pinned_certificate
-from backstay.server.access import Role
+from backstay.server.access import SYSTEM, Role
+from backstay.server.administrators import create_administrator
 from backstay.server.app import create_app, open_control
 from backstay.server.control import Control
 from backstay.server.settings import ServerSettings
@@ -95,6 +96,28 @@ def test_login_with_a_token_pins_the_certificate(
     file = config / "login.json"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert json.loads(file.read_text())["certificate"].startswith("-----BEGIN CERTIFICATE-----")
+
+
+def test_login_with_a_password_keeps_a_token_that_logout_revokes(
+    serving: Serving, config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The password becomes a token for this machine, with the role's scopes; a given password is changed."""
+    with serving.control.database.begin() as db:
+        made = create_administrator(db, SYSTEM, now=serving.control.clock(), name="olga", role=Role.OPERATOR)
+    monkeypatch.setenv("BACKSTAY_PASSWORD", made.password)
+    monkeypatch.setenv("BACKSTAY_NEW_PASSWORD", "seven-purple-elephants")
+    arguments = ["login", serving.url, "--fingerprint", serving.fingerprint, "--name", "Olga"]
+    assert main(arguments) == 0
+    assert main(arguments) == 1
+    monkeypatch.setenv("BACKSTAY_PASSWORD", "seven-purple-elephants")
+    assert main(arguments) == 0
+    assert "logged in" in capsys.readouterr().out
+    kept = json.loads((config / "login.json").read_text())
+    assert kept["token"].startswith("backstay_")
+    assert main(["logout"]) == 0
+    with ServerClient(serving.url, token=kept["token"], certificate=kept["certificate"]) as client:
+        with pytest.raises(NotSignedIn):
+            client.get("/session")
 
 
 def test_another_certificate_is_refused_before_anything_is_sent(

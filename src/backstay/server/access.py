@@ -57,19 +57,26 @@ class Actor:
         permissions: what the role permits, and the token's scopes leave of it.
         address: where the request came from.
         administrator_id: None for the server itself.
+        token_id: of the API token, if it is one that asks.
+        session_hash: of the browser session's secret, if it is one that asks.
+        limited_because: why they may do less than their role, and what to do about it.
     """
 
     name: str
     permissions: frozenset[Permission]
     address: str = ""
     administrator_id: int | None = None
+    token_id: int | None = None
+    session_hash: str = ""
+    limited_because: str = ""
 
     def require(self, permission: Permission) -> None:
         """Raises Forbidden where the actor may not do this."""
         if permission not in self.permissions:
             raise Forbidden(
                 f"{self.name} may not do this: it takes the permission {permission.value!r}",
-                hint="ask an administrator for a role, or an API token with a scope, that has it",
+                hint=self.limited_because
+                or "ask an administrator for a role, or an API token with a scope, that has it",
             )
 
 

@@ -15,7 +15,7 @@ from datetime import timedelta
 import structlog
 
 from backstay.domain.errors import BackstayError
-from backstay.server import job_queue, scheduler
+from backstay.server import browser_sessions, job_queue, scheduler
 from backstay.server.control import Control
 
 _log = structlog.get_logger()
@@ -42,6 +42,7 @@ CHORES: list[Chore] = [
     # Agents that could not report while no server was there are given time to come back.
     Chore("reap", 5.0, _reap, job_queue.LEAST_AGENT_LEASE.total_seconds()),
     Chore("schedule", scheduler.EVERY_SECONDS, scheduler.tick, 1.0),
+    Chore("sweep sessions", 3600.0, browser_sessions.sweep, 60.0),
 ]
 
 

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,33 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, func, select
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from backstay.domain.errors import ServerError, UsageError
 
 _BUSY_MILLISECONDS = 20_000
+_ONE_VIEW = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
 _MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+class Lock(IntEnum):
+    """What one transaction of all servers may do at a time; the numbers are PostgreSQL's advisory locks."""
+
+    MIGRATIONS = 7420001
+    AUDIT = 7420002
+    ADMINISTRATORS = 7420003
+
+
+def hold(db: Session, lock: Lock) -> None:
+    """Wait for the lock, and hold it until the transaction ends. On SQLite every writer is alone anyway.
+
+    https://www.postgresql.org/docs/current/explicit-locking.html#ADVISORY-LOCKS
+    """
+    if db.get_bind().dialect.name == "postgresql":
+        db.execute(select(func.pg_advisory_xact_lock(int(lock))))
 
 
 class Database:
@@ -65,16 +84,23 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A session that only reads, one consistent view. Raises ServerError."""
-        with self._session("DEFERRED") as session:
+        with self._session("DEFERRED", reads=True) as session:
             yield session
 
     @contextmanager
-    def _session(self, kind: str) -> Iterator[Session]:
+    def _session(self, kind: str, *, reads: bool = False) -> Iterator[Session]:
         try:
             with self._sessions() as session, session.begin():
                 if self.is_sqlite:
                     session.connection().exec_driver_sql(f"BEGIN {kind}")
+                elif reads:
+                    session.connection(execution_options=_ONE_VIEW)
                 yield session
+        except DataError as error:
+            raise UsageError(
+                f"the database cannot store this: {_reason(error)}",
+                hint="leave out characters that are no text, and numbers that are too large",
+            ) from error
         except OperationalError as error:
             raise ServerError(
                 f"the database cannot be used: {_reason(error)}",
@@ -89,21 +115,30 @@ class Database:
         """
         try:
             with self.engine.connect() as connection:
-                if not self.is_sqlite:
-                    # One at a time: https://www.postgresql.org/docs/current/explicit-locking.html#ADVISORY-LOCKS
-                    connection.exec_driver_sql("SELECT pg_advisory_lock(7420001)")
+                if self.is_sqlite:
+                    # https://www.sqlite.org/lang_altertable.html#otheralter: dropping the old form of a table
+                    # would touch what refers to it. Outside of a transaction, as inside it does nothing.
+                    connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
+                    connection.exec_driver_sql("BEGIN IMMEDIATE")
+                else:
+                    connection.exec_driver_sql(f"SELECT pg_advisory_lock({Lock.MIGRATIONS:d})")
                 _refuse_newer(MigrationContext.configure(connection).get_current_revision())
                 config = _alembic(self.url)
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
+                if self.is_sqlite:
+                    _refuse_dangling(connection)
                 connection.commit()
                 if not self.is_sqlite:
-                    connection.exec_driver_sql("SELECT pg_advisory_unlock(7420001)")
+                    connection.exec_driver_sql(f"SELECT pg_advisory_unlock({Lock.MIGRATIONS:d})")
         except DBAPIError as error:
             raise ServerError(
                 f"the database cannot be opened: {_reason(error)}",
                 hint="check --database: a path for SQLite, or postgresql://user:password@host/name",
             ) from error
+        finally:
+            if self.is_sqlite:
+                self.engine.dispose()  # connections that are made anew mind foreign keys again
 
     def close(self) -> None:
         """Close all connections."""
@@ -148,6 +183,15 @@ def _alembic(url: str) -> Config:
     config.set_main_option("script_location", str(_MIGRATIONS))
     config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
     return config
+
+
+def _refuse_dangling(connection: Connection) -> None:
+    dangling = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
+    if dangling is not None:
+        raise ServerError(
+            f"the upgrade of the database was undone: in {dangling[0]} something refers to nothing",
+            hint="the database is as it was; please report it, and go on with the version before",
+        )
 
 
 def _refuse_newer(revision: str | None) -> None:

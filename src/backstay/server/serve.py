@@ -6,13 +6,17 @@ from contextlib import suppress
 from dataclasses import replace
 from urllib.parse import urlsplit
 
+import structlog
 import uvicorn
 
 from backstay.domain.errors import ServerError
+from backstay.server.administrators import setup_code
 from backstay.server.app import create_app, open_control
 from backstay.server.control import Control
 from backstay.server.settings import ServerSettings
 from backstay.server.tls import certificate_files
+
+_log = structlog.get_logger()
 
 _GRACE_SECONDS = 10
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
@@ -48,12 +52,19 @@ def serve(settings: ServerSettings, *, ready: Callable[[Control], None] = lambda
             ssl_certfile=files[0] if files else None,
             ssl_keyfile=files[1] if files else None,
         )
+        _tell_setup_code(control)
         ready(control)
         # uvicorn ends in order at a signal, and raises it again when it has ended.
         with suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[listening])
     finally:
         listening.close()
+
+
+def _tell_setup_code(control: Control) -> None:
+    code = setup_code(control)
+    if code is not None:
+        _log.warning("the server has no administrator yet: make the first one", set_up_code=code)
 
 
 def _listen(settings: ServerSettings) -> socket.socket:

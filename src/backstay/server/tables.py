@@ -386,8 +386,6 @@ class Administrator(Base):
     created_at: Mapped[datetime]
     disabled_at: Mapped[datetime | None]
     last_sign_in_at: Mapped[datetime | None]
-    failed_sign_ins: Mapped[int] = mapped_column(default=0)
-    locked_until: Mapped[datetime | None]
 
 
 class SignInSession(Base):
@@ -405,8 +403,22 @@ class SignInSession(Base):
     administrator: Mapped[Administrator] = relationship()
 
 
+class SignInFailures(Base):
+    """Attempts to sign in under a name, or from an address, that came to nothing; see sign_in_limits.py."""
+
+    __tablename__ = "sign_in_failures"
+    key: Mapped[str] = mapped_column(String(80), primary_key=True)
+    count: Mapped[int]
+    last_at: Mapped[datetime] = mapped_column(index=True)
+    locked_until: Mapped[datetime | None]
+
+
 class ApiToken(Base):
-    """Lets a program act for an administrator, within scopes; only the hash of its secret is kept."""
+    """Lets a program act for an administrator, within scopes; only the hash of its secret is kept.
+
+    Attributes:
+        parent_id: the token that made this one: it is revoked with it.
+    """
 
     __tablename__ = "api_tokens"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -417,7 +429,9 @@ class ApiToken(Base):
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime | None]
     last_used_at: Mapped[datetime | None]
+    last_used_address: Mapped[str] = mapped_column(String(64), default="")
     revoked_at: Mapped[datetime | None]
+    parent_id: Mapped[int | None] = mapped_column(ForeignKey("api_tokens.id"), index=True)
     administrator: Mapped[Administrator] = relationship()
 
 

@@ -139,6 +139,7 @@ def _token_for_person(
         output.note(f"{name} has to choose a new password first")
         chosen = choose_passphrase(None, output, variable=NEW_PASSWORD_VARIABLE, what="password")
         client.put("/session/password", {"password": password, "new_password": chosen})
+        session = client.get("/session")
     made = client.post(
         "/tokens",
         {

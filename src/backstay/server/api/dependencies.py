@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Path, Request
 
 from backstay.server.access import Actor, Permission
 from backstay.server.control import Control
@@ -33,6 +33,15 @@ class ActorWith:
             found.require(self.permission)
         return found
 
+
+def public() -> None:
+    """Says of an endpoint that it answers everybody, on purpose."""
+
+
+PUBLIC = Depends(public)
+
+Number = Annotated[int, Path(ge=1, le=2**53)]
+"""A row's number, in a path."""
 
 Anybody = Annotated[Actor, Depends(ActorWith(None))]
 """Whoever is signed in, in any role: for what concerns nobody but themselves."""

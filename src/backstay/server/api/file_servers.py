@@ -7,13 +7,11 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from backstay.server import fleet
-from backstay.server.api.dependencies import ControlDep, Manager, Viewer
+from backstay.server.api.dependencies import ControlDep, Manager, Number, Viewer
 from backstay.server.tables import FileServer
 from backstay.server.tls import fingerprint_of
 
 router = APIRouter(tags=["file servers"])
-
-Number = Annotated[int, Field(ge=1, le=2**53)]
 
 
 class FileServerView(BaseModel):

@@ -3,6 +3,7 @@
 from fastapi import APIRouter
 
 from backstay.server.api import (
+    administrators,
     backup_sets,
     content_rules,
     file_servers,
@@ -12,6 +13,8 @@ from backstay.server.api import (
     restore_points,
     restores,
     session,
+    setup,
+    tokens,
 )
 
 router = APIRouter(prefix="/api/v1")
@@ -24,3 +27,6 @@ router.include_router(job_events.router)
 router.include_router(restore_points.router)
 router.include_router(restores.router)
 router.include_router(session.router)
+router.include_router(setup.router)
+router.include_router(administrators.router)
+router.include_router(tokens.router)
