@@ -49,6 +49,7 @@ _AGENT = {
 }
 
 _TOP = {
+    "up": "up",
     "server": "server",
     "agent": "agent",
     "repo": "repo",

@@ -86,7 +86,8 @@ async def lease(control: ControlDep, request: Request, agent: Agent, greeting: G
     while True:
         ticket = await run_in_threadpool(_next_ticket, control, agent) if greeting.room > 0 else None
         left = ends - time.monotonic()
-        if ticket is not None or left <= 0 or await request.is_disconnected():
+        ended = left <= 0 or control.stopping.is_set()
+        if ticket is not None or ended or await request.is_disconnected():
             break
         try:
             await asyncio.wait_for(woken.wait(), min(left, _LOOK_AGAIN_SECONDS))

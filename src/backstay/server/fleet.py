@@ -81,6 +81,15 @@ def create_enrolment_token(
     return NewToken(row.id, token, row.expires_at)
 
 
+def secret_of(token: str) -> str:
+    """The secret in an enrolment token. Raises UsageError."""
+    body = token.strip().removeprefix(_TOKEN_PREFIX)
+    try:
+        return str(json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))["s"])
+    except (ValueError, KeyError, TypeError):
+        raise UsageError("that is not an enrolment token", hint="copy it again, whole") from None
+
+
 def revoke_enrolment_token(db: Session, actor: Actor, token_id: int, *, now: datetime) -> None:
     """Nobody enrols with it any more; agents that have stay. Raises NotFound."""
     row = db.get(EnrolmentToken, token_id)

@@ -1,15 +1,20 @@
 """Runs one server process: opens what it needs, listens, and answers until it is told to stop."""
 
+import os
 import socket
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
+from types import FrameType
 from urllib.parse import urlsplit
+from zoneinfo import available_timezones
 
 import structlog
 import uvicorn
 
 from backstay.domain.errors import ServerError
+from backstay.server import first_start
 from backstay.server.administrators import setup_code
 from backstay.server.app import create_app, open_control
 from backstay.server.control import Control
@@ -39,7 +44,9 @@ def serve(settings: ServerSettings, *, ready: Callable[[Control], None] = lambda
         control.repositories.ensure_first(
             settings.storage_location, control.clock(), data_path=settings.data_path
         )
+        first_start.settle_in(control, settings.time_zone or local_time_zone())
         files = certificate_files(settings)
+        ready(control)
         config = uvicorn.Config(
             create_app(control),
             log_config=None,
@@ -53,10 +60,9 @@ def serve(settings: ServerSettings, *, ready: Callable[[Control], None] = lambda
             ssl_keyfile=files[1] if files else None,
         )
         _tell_setup_code(control)
-        ready(control)
         # uvicorn ends in order at a signal, and raises it again when it has ended.
         with suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run(sockets=[listening])
+            _Server(config, control).run(sockets=[listening])
     finally:
         listening.close()
 
@@ -65,6 +71,39 @@ def _tell_setup_code(control: Control) -> None:
     code = setup_code(control)
     if code is not None:
         _log.warning("the server has no administrator yet: make the first one", set_up_code=code)
+
+
+class _Server(uvicorn.Server):
+    """Tells those who wait in this process that it is about to end."""
+
+    def __init__(self, config: uvicorn.Config, control: Control) -> None:
+        super().__init__(config)
+        self._control = control
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._control.stopping.set()
+        self._control.wakeups.wake()
+        super().handle_exit(sig, frame)
+
+
+def local_time_zone() -> str:
+    """IANA name of this machine's time zone: TZ, or where /etc/localtime leads (localtime(5)); or UTC."""
+    candidates = [os.environ.get("TZ", ""), str(Path("/etc/localtime").resolve()).partition("/zoneinfo/")[2]]
+    for name in candidates:
+        if name and name in available_timezones():
+            return name
+    return "UTC"
+
+
+def is_free(host: str, port: int) -> bool:
+    """Whether nobody listens at an address."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+        return True
 
 
 def _listen(settings: ServerSettings) -> socket.socket:

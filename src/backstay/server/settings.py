@@ -27,7 +27,8 @@ class ServerSettings:
         tls: "self-signed" (made at the first start), "files" (certificate and key below), or "off"
             (plain HTTP, for behind a proxy or on the loopback address).
         trusted_proxies: addresses whose X-Forwarded-For is believed.
-        lease_poll_seconds: how long an agent's question for work is held open at most.
+        time_zone: IANA name, of the first policy's nights; empty: this machine's.
+    lease_poll_seconds: how long an agent's question for work is held open at most.
         background: whether it schedules, reaps, notifies and runs server jobs, or only answers.
     """
 
@@ -42,6 +43,7 @@ class ServerSettings:
     certificate: Path | None = None
     private_key: Path | None = None
     trusted_proxies: tuple[str, ...] = ()
+    time_zone: str = ""
     lease_poll_seconds: float = 25.0
     background: bool = True
 

@@ -1,5 +1,6 @@
 """`backstay agent run`: the agent in the foreground, as its service runs it."""
 
+import os
 import signal
 import threading
 from pathlib import Path
@@ -8,6 +9,8 @@ from types import FrameType
 import click
 
 from backstay.cli import options
+
+_LOOK_SECONDS = 1.0
 
 
 @click.command("run")
@@ -19,7 +22,8 @@ from backstay.cli import options
     multiple=True,
     help="Never back up this folder.",
 )
-def command(left_out: tuple[Path, ...]) -> int:
+@click.option("--with-parent", is_flag=True, hidden=True)
+def command(left_out: tuple[Path, ...], with_parent: bool) -> int:
     """Carry out what the server orders, until stopped."""
     from backstay.agent.daemon import run
     from backstay.agent.settings import agent_folder
@@ -31,5 +35,15 @@ def command(left_out: tuple[Path, ...]) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
+    if with_parent:
+        threading.Thread(target=_watch, args=(os.getppid(), stop), daemon=True).start()
     run(agent_folder(), stop, [path.absolute() for path in left_out])
     return 0
+
+
+def _watch(parent: int, stop: threading.Event) -> None:
+    """Stop when the process that started this one is no more."""
+    while os.getppid() == parent:
+        if stop.wait(_LOOK_SECONDS):
+            return
+    stop.set()

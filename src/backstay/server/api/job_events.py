@@ -17,7 +17,7 @@ from starlette.concurrency import run_in_threadpool
 
 from backstay.domain.job import JobState
 from backstay.server import job_queue, jobs
-from backstay.server.api.dependencies import ControlDep, Viewer
+from backstay.server.api.dependencies import ControlDep, Viewer, control_of
 from backstay.server.api.fields import Number
 from backstay.server.api.jobs import detail_of_job, view_of_message
 from backstay.server.control import Control
@@ -116,7 +116,8 @@ async def _events(
     woken: asyncio.Event = request.app.state.woken
     yield "".join(first) or ": here\n\n"
     spoke = clock()
-    while not ended() and not await request.is_disconnected():
+    control = control_of(request)
+    while not (ended() or control.stopping.is_set() or await request.is_disconnected()):
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(woken.wait(), _LOOK_EVERY_SECONDS)
         found = "".join(await run_in_threadpool(look))
