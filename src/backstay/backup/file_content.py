@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
+from backstay.backup.windows import Windows
 from backstay.domain.entry import Chunk, FileStat
-from backstay.filesystem.reader import WINDOW, read_extent, read_into, same_version
+from backstay.filesystem.reader import read_extent, read_into, same_version
 from backstay.filesystem.sparse import data_extents
 from backstay.repository.chunker import SMALL_FILE, Chunker
 from backstay.repository.pack import BlobKind
@@ -74,7 +75,7 @@ class ContentReader:
         self._sink = sink
         self._pulse = pulse
         self._chunker = Chunker(id_key)
-        self._window = memoryview(bytearray(WINDOW))
+        self._windows = Windows()
 
     def read(self, fd: int, seen: FileStat) -> Content:
         """The content of the open file that the scan saw as `seen`.
@@ -137,12 +138,19 @@ class ContentReader:
         return None, chunks.finish(), chunks.length
 
     def _extent(self, fd: int, offset: int, length: int, chunks: ChunkList) -> None:
-        carried: bytes | memoryview = b""
+        data = carried = memoryview(b"")
         left = length
-        for window in read_extent(fd, offset, length, self._window):
+
+        def room(size: int) -> memoryview:
+            # Chunks of the window before still wait to be sealed, so that it must stay as it is.
+            nonlocal data
+            data = self._windows.take()
+            data[: len(carried)] = carried
+            return data[len(carried) : len(carried) + size]
+
+        for window in read_extent(fd, offset, length, room):
             left -= len(window)
-            # The window is filled anew in the next round, while chunks of this one still wait to be sealed.
-            data = memoryview(b"".join((carried, window)))
+            data = data[: len(carried) + len(window)]
             at = 0
             for chunk in self._chunker.cut(data, final=left <= 0):
                 self._add(data[at : at + chunk], chunks)
@@ -150,10 +158,9 @@ class ContentReader:
             carried = data[at:]
             self._pulse(chunks.length)
         # Something is left only where the file has become shorter than it was.
-        data = memoryview(carried)
         at = 0
-        for chunk in self._chunker.cut(data, final=True) if data else []:
-            self._add(data[at : at + chunk], chunks)
+        for chunk in self._chunker.cut(carried, final=True) if carried else []:
+            self._add(carried[at : at + chunk], chunks)
             at += chunk
 
     def _add(self, data: memoryview, chunks: ChunkList) -> None:

@@ -187,12 +187,14 @@ class ScanState:
 
     def drop_segments(self, path: bytes, kept: set[bytes]) -> None:
         """Forget the segments of a folder that do not begin with one of `kept`."""
+        if len(kept) == 1:
+            self._connection.execute("delete from segments where path = ? and first <> ?", (path, *kept))
+            self._connection.execute("delete from folders where path = ?", (path,))
+            return
         found = self._connection.execute("select first from segments where path = ?", (path,)).fetchall()
         for (first,) in found:
             if first not in kept:
                 self._connection.execute("delete from segments where path = ? and first = ?", (path, first))
-        if len(kept) == 1:
-            self._connection.execute("delete from folders where path = ?", (path,))
 
     def forget_below(self, path: bytes) -> None:
         """Forget a folder that is gone, and everything below it."""

@@ -9,7 +9,7 @@ import ctypes
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from backstay.domain.entry import FileStat
@@ -69,20 +69,25 @@ def read_into(fd: int, offset: int, buffer: memoryview) -> int:
     return done
 
 
-def read_extent(fd: int, offset: int, length: int, buffer: memoryview) -> Iterator[memoryview]:
-    """Read `length` bytes from `offset`, window after window, into `buffer`, which is used again and again.
+def read_extent(
+    fd: int, offset: int, length: int, room: Callable[[int], memoryview], window: int = WINDOW
+) -> Iterator[memoryview]:
+    """Read `length` bytes from `offset`, window after window.
 
-    Each view is valid until the next is asked for; all but the last are as long as the buffer. They end
-    early where the file has become shorter. While the caller works on one, the kernel fetches the next.
+    All but the last are as long as `window`. They end early where the file has become shorter. While the
+    caller works on one, the kernel fetches the next.
 
     Of a large extent, windows that were not in the page cache before are dropped from it behind the
     reader, so that a backup does not push out what the users of the file server work with; windows that
     were cached stay.
 
+    Args:
+        room: gives the memory, of so many bytes, that the next window is to be read into.
+
     Raises:
         OSError: it cannot be read.
     """
-    window, end = len(buffer), offset + length
+    end = offset + length
     drops = length >= _DROP_FROM
     if length > window:
         # The kernel's own read-ahead would reach into windows that are still to be looked at below.
@@ -96,7 +101,8 @@ def read_extent(fd: int, offset: int, length: int, buffer: memoryview) -> Iterat
             ahead = min(window, end - following)
             keep_following = not drops or _is_cached(fd, following, ahead)
             os.posix_fadvise(fd, following, ahead, os.POSIX_FADV_WILLNEED)
-        got = read_into(fd, offset, buffer[:size])
+        buffer = room(size)
+        got = read_into(fd, offset, buffer)
         if got:
             yield buffer[:got]
         if not keep:

@@ -80,9 +80,17 @@ class RunBuilder:
         pack = len(self.packs)
         self.packs.append(PackRecord(digest, size, trailer.kind_bits()))
         rows, (packs, frames, offsets, lengths) = self._rows, self._columns
-        ids, again = bytes(trailer.ids), set[bytes]()
-        for row in range(len(trailer)):
-            prefix = ids[row * 32 : row * 32 + PREFIX]
+        ids, count = bytes(trailer.ids), len(trailer)
+        prefixes = [ids[at : at + PREFIX] for at in range(0, 32 * count, 32)]
+        if rows.keys().isdisjoint(prefixes) and len(set(prefixes)) == count:
+            rows.update(zip(prefixes, range(len(packs), len(packs) + count), strict=True))
+            packs.extend([pack] * count)
+            frames.extend(trailer.frame_numbers)
+            offsets.extend(trailer.offsets)
+            lengths.extend(trailer.lengths)
+            return
+        again = set[bytes]()
+        for row, prefix in enumerate(prefixes):
             first = rows.setdefault(prefix, len(packs))
             if first < len(packs):
                 if packs[first] == pack or prefix in again:

@@ -14,6 +14,7 @@ from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
+from itertools import accumulate
 from typing import NamedTuple
 
 import msgspec
@@ -133,6 +134,14 @@ class Trailer:
         self.lengths.append(length)
         if kind != BlobKind.DATA:
             self.references.append(references)
+
+    def add_filling(self, frame: int, ids: list[bytes], kinds: list[int], lengths: list[int]) -> None:
+        """List all blobs of a frame, which fill it one after the other; their references are the caller's."""
+        self.ids += b"".join(ids)
+        self.kinds += bytes(kinds)
+        self.frame_numbers.extend([frame] * len(ids))
+        self.offsets.extend([0, *accumulate(lengths[:-1])])
+        self.lengths.extend(lengths)
 
     def __len__(self) -> int:
         return len(self.kinds)

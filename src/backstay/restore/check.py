@@ -10,6 +10,7 @@ from typing import Final
 from backstay.domain.entry import Entry
 from backstay.domain.errors import DamagedObject, StorageError
 from backstay.filesystem.opening import DirectoryChain
+from backstay.filesystem.past_cache import LARGE_FILE, FileDoor
 from backstay.filesystem.reasons import reason_of
 from backstay.repository.tree import iterate_chunks
 from backstay.restore.folders import Places
@@ -140,13 +141,20 @@ def _same_content(plan: RestorePlan, fd: int, entry: Entry) -> bool:
     if entry.inline is not None:
         return os.pread(fd, entry.size + 1, 0) == entry.inline
     at = 0
-    for chunk in iterate_chunks(entry.chunks or (), plan.blobs.read):
-        if chunk.blob is None:
-            if not _is_hole(fd, at, chunk.length):
-                return False
-        elif blob_id(_read(fd, at, chunk.length)) != chunk.blob:
-            return False
-        at += chunk.length
+    door = FileDoor(fd, writing=False) if entry.size >= LARGE_FILE else None
+    try:
+        for chunk in iterate_chunks(entry.chunks or (), plan.blobs.read):
+            if chunk.blob is None:
+                if not _is_hole(fd, at, chunk.length):
+                    return False
+            else:
+                read = door.read(at, chunk.length) if door is not None else _read(fd, at, chunk.length)
+                if blob_id(read) != chunk.blob:
+                    return False
+            at += chunk.length
+    finally:
+        if door is not None:
+            door.close()
     return True
 
 

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from threading import Lock
 
+from backstay.filesystem.past_cache import LARGE_FILE, FileDoor
 from backstay.filesystem.reasons import reason_of
 from backstay.filesystem.writer import TreeWriter, discard, reopen, write_at
 from backstay.restore.existing import Action
@@ -29,9 +30,27 @@ class _Partial:
     aside: bytes
     fd: int
     left: int
+    door: FileDoor | None = None
     users: int = 0
     lost: int = 0
     reason: str = ""
+
+    def open(self, fd: int) -> None:
+        self.fd = fd
+        self.door = FileDoor(fd, writing=True) if self.record.entry.size >= LARGE_FILE else None
+
+    def write(self, at: int, data: Buffer) -> None:
+        if self.door is not None:
+            self.door.write(at, data)
+        else:
+            write_at(self.fd, at, data)
+
+    def close(self) -> None:
+        if self.door is not None:
+            self.door.close()
+        if self.fd >= 0:
+            os.close(self.fd)
+        self.fd = -1
 
 
 @dataclass(frozen=True)
@@ -83,7 +102,7 @@ class PartialFiles:
             raise
         try:
             if data is not None:
-                write_at(partial.fd, at, data)
+                partial.write(at, data)
         except OSError as error:
             data, reason = None, reason_of(error)
         finally:
@@ -107,8 +126,9 @@ class PartialFiles:
             if partial is None:
                 fd, aside = self._tree.create_aside(maker.enter(record.folder), record.entry)
                 partial = self._files[key] = _Partial(record, aside, fd, record.pieces)
+                partial.open(fd)
             elif partial.fd < 0:
-                partial.fd = reopen(maker.enter(record.folder), partial.aside)
+                partial.open(reopen(maker.enter(record.folder), partial.aside))
             partial.users += 1
             self._open[key] = partial
             self._open.move_to_end(key)
@@ -120,15 +140,14 @@ class PartialFiles:
             return
         for key, partial in list(self._open.items()):
             if not partial.users:
-                os.close(partial.fd)
-                partial.fd = -1
+                partial.close()
                 del self._open[key]
                 return
 
     def _finish(self, maker: FileMaker, partial: _Partial) -> Finished:
         record, fd = partial.record, partial.fd
-        dir_fd = maker.enter(record.folder)
         try:
+            dir_fd = maker.enter(record.folder)
             if partial.lost:
                 return self._keep_damaged(dir_fd, partial)
             try:
@@ -144,7 +163,7 @@ class PartialFiles:
             problems += self._tree.seal(fd, record.entry)
             return Finished(record, problems, True)
         finally:
-            os.close(fd)
+            partial.close()
 
     def _keep_damaged(self, dir_fd: int, partial: _Partial) -> Finished:
         record = partial.record
@@ -163,8 +182,7 @@ class PartialFiles:
     def abandon(self, maker: FileMaker) -> None:
         """Remove everything unfinished."""
         for partial in self._files.values():
-            if partial.fd >= 0:
-                os.close(partial.fd)
+            partial.close()
             with suppress(OSError):
                 discard(maker.enter(partial.record.folder), partial.aside)
         self._files.clear()

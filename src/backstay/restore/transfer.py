@@ -25,8 +25,8 @@ from backstay.restore.progress import Progress
 from backstay.restore.spool import FileRecord, FolderRecord, SpoolReader
 from backstay.storage.interface import Buffer
 
-_WRITERS = 2
-_AHEAD = 4
+_WRITERS = 4
+_AHEAD = 6
 _SPAN_BYTES = 4 << 20
 _SPAN_GAP = 128 << 10
 

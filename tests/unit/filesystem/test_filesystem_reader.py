@@ -133,10 +133,10 @@ def test_read_into_fills_or_tells_the_end(opened: int) -> None:
 
 @pytest.mark.parametrize("size", [1, BLOCK, BLOCK + 1, 5 * BLOCK - 1])
 def test_windows_are_the_extent(opened: int, size: int) -> None:
-    """The windows of an extent, joined, are its bytes; all but the last fill the buffer."""
+    """The windows of an extent, joined, are its bytes; all but the last are as long as was asked."""
     content = random.Random(size).randbytes(size + 2000)
     os.write(opened, content)
-    views = [bytes(view) for view in read_extent(opened, 1000, size, memoryview(bytearray(BLOCK)))]
+    views = [bytes(view) for view in read_extent(opened, 1000, size, room, BLOCK)]
     assert b"".join(views) == content[1000 : 1000 + size]
     assert all(len(view) == BLOCK for view in views[:-1])
 
@@ -144,7 +144,7 @@ def test_windows_are_the_extent(opened: int, size: int) -> None:
 def test_windows_end_where_the_file_was_cut(opened: int) -> None:
     """A file that is cut while it is read gives what is left, and comes to an end."""
     os.write(opened, b"x" * (4 * BLOCK))
-    windows = read_extent(opened, 0, 4 * BLOCK, memoryview(bytearray(BLOCK)))
+    windows = read_extent(opened, 0, 4 * BLOCK, room, BLOCK)
     next(windows)
     os.ftruncate(opened, BLOCK + 10)
     assert [len(view) for view in windows] == [10]
@@ -163,11 +163,15 @@ def test_a_large_file_leaves_the_page_cache_as_it_was(opened: int) -> None:
     if before.count(False) < 40:
         pytest.skip("the file system of the temporary folder keeps files in memory")
     assert all(before[24:32])
-    buffer = memoryview(bytearray(window))
-    assert sum(len(view) for view in read_extent(opened, 0, size, buffer)) == size
+    assert sum(len(view) for view in read_extent(opened, 0, size, room, window)) == size
     after = [is_cached(opened, offset) for offset in range(0, size, 1 << 20)]
     assert sum(now and not then for then, now in zip(before, after, strict=True)) <= 16
     assert any(after[24:32])
+
+
+def room(size: int) -> memoryview:
+    """Memory for a window."""
+    return memoryview(bytearray(size))
 
 
 def is_cached(fd: int, offset: int) -> bool:
