@@ -6,7 +6,7 @@ one, so that a frequent schedule asks once a window. However many times have pas
 looked, only the last of them is due: what was missed is made up for once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import takewhile
@@ -51,18 +51,36 @@ def last_due(
     Args:
         since, now: aware of their time zones.
     """
+    first = next(iter(runs_of(schedules, since)), None)
+    if first is None or first > now:
+        return None
     for span in _LOOKS_BACK:
         start = max(since, now - span)
         runs = list(takewhile(lambda run: run <= now, runs_of(schedules, start)))
         following = next(iter(next_runs(schedules, now, 1)), None)
         for number in range(len(runs) - 1, -1, -1):
-            due = _due_at(runs[number], following, window, stands_for_others=number > 0)
+            due = _due_at(runs[number], following, window, stands_for_others=runs[number] > first)
             if due is not None:
                 return due
             following = runs[number]
         if start == since:
             break
     return None
+
+
+def upcoming(schedules: Sequence[Schedule], window: BackupWindow, after: datetime) -> Iterator[Due]:
+    """Every scheduled time later than `after` that asks for a backup, without an end."""
+    runs = runs_of(schedules, after)
+    run = next(runs, None)
+    while run is not None:
+        following = next(runs, None)
+        opening = None if window.contains(run) else window.opens_after(run)
+        while opening is not None and following is not None and following <= opening:
+            run, following = following, next(runs, None)
+        due = _due_at(run, following, window, stands_for_others=False)
+        if due is not None:
+            yield due
+        run = following
 
 
 def _due_at(

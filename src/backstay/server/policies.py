@@ -1,6 +1,6 @@
 """Policies as they apply to a backup set: built-in values, the policy, the file server's, the set's own."""
 
-from backstay.domain.policy import PolicyLayer, ResolvedPolicy, resolve
+from backstay.domain.policy import BackupPolicy, PolicyLayer, ResolvedPolicy, resolve
 from backstay.protocol.policy_document import PolicyValues
 from backstay.server.tables import BackupSetRow
 
@@ -16,6 +16,12 @@ def layers_of(backup_set: BackupSetRow) -> list[PolicyLayer]:
     own = PolicyValues.model_validate(backup_set.policy_layer or {})
     layers.append(own.layer(f"backup set {backup_set.name}"))
     return layers
+
+
+def policy_with(backup_set: BackupSetRow | None, draft: PolicyValues) -> BackupPolicy:
+    """The policy of a set, or the built-in one, with a draft over it. Raises UsageError."""
+    layers = layers_of(backup_set) if backup_set is not None else []
+    return resolve([*layers, draft.layer("draft")]).policy
 
 
 def policy_of(backup_set: BackupSetRow) -> ResolvedPolicy:

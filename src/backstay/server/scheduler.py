@@ -3,7 +3,7 @@
 Each set notes up to when its scheduled times were looked at, and when the next is due; a look at a fleet in
 which nothing is due is one question to an index. Whoever looks locks the set's row, and a job is unique for
 its set and scheduled time, so that no time asks twice, whoever dies meanwhile. Which times ask, and what
-becomes of those that nobody saw: domain.due, and docs/decisions/0013-schedules-and-windows.md.
+becomes of those that nobody saw: domain.due, and docs/decisions/0019-schedules-and-windows.md.
 """
 
 from datetime import datetime, timedelta

@@ -110,6 +110,11 @@ class ProtocolAgent:
         reply: dict[str, Any] = answer.json()
         return reply
 
+    def tell_inventory(self, inventory: dict[str, Any]) -> None:
+        """Say what there is on the file server."""
+        answer = self._post("/agent/v1/inventory", inventory)
+        assert answer.status_code == 204, answer.text
+
     def _post(self, url: str, body: dict[str, Any]) -> Any:
         headers = {
             "Authorization": f"Agent {self.file_server_id}:{self.secret}",

@@ -10,6 +10,7 @@ from backstay.server.api import (
     job_events,
     jobs,
     policies,
+    previews,
     restore_points,
     restores,
     session,
@@ -22,6 +23,7 @@ router.include_router(file_servers.router)
 router.include_router(backup_sets.router)
 router.include_router(policies.router)
 router.include_router(content_rules.router)
+router.include_router(previews.router)
 router.include_router(jobs.router)
 router.include_router(job_events.router)
 router.include_router(restore_points.router)
