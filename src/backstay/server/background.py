@@ -15,8 +15,9 @@ from datetime import timedelta
 import structlog
 
 from backstay.domain.errors import BackstayError
-from backstay.server import browser_sessions, job_queue, scheduler
+from backstay.server import alerts, browser_sessions, job_queue, scheduler
 from backstay.server.control import Control
+from backstay.server.notifications import outbox
 
 _log = structlog.get_logger()
 
@@ -43,6 +44,8 @@ CHORES: list[Chore] = [
     Chore("reap", 5.0, _reap, job_queue.LEAST_AGENT_LEASE.total_seconds()),
     Chore("schedule", scheduler.EVERY_SECONDS, scheduler.tick, 1.0),
     Chore("sweep sessions", 3600.0, browser_sessions.sweep, 60.0),
+    Chore("alerts", alerts.EVERY.total_seconds(), alerts.evaluate, 5.0),
+    Chore("notify", outbox.EVERY.total_seconds(), outbox.run, 10.0),
 ]
 
 

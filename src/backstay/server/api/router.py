@@ -4,11 +4,13 @@ from fastapi import APIRouter
 
 from backstay.server.api import (
     administrators,
+    alerts,
     backup_sets,
     content_rules,
     file_servers,
     job_events,
     jobs,
+    notifications,
     policies,
     restore_points,
     restores,
@@ -18,6 +20,7 @@ from backstay.server.api import (
 )
 
 router = APIRouter(prefix="/api/v1")
+router.include_router(alerts.router)
 router.include_router(file_servers.router)
 router.include_router(backup_sets.router)
 router.include_router(policies.router)
@@ -25,6 +28,7 @@ router.include_router(content_rules.router)
 router.include_router(jobs.router)
 router.include_router(job_events.router)
 router.include_router(restore_points.router)
+router.include_router(notifications.router)
 router.include_router(restores.router)
 router.include_router(session.router)
 router.include_router(setup.router)
