@@ -72,8 +72,10 @@ def test_a_backup_that_runs_or_waits_for_its_time_is_not_missed(estate: Estate, 
     estate.forward(hours=20)
     with estate.control.database.begin() as db:
         db.execute(update(JobRow).values(state="queued", ended_at=None))
-    estate.look()
-    assert "still queued" in estate.active()[0].text
+        db.execute(update(JobRow).values(not_before=estate.clock() + timedelta(hours=1)))
+    assert estate.look() == {}
+    estate.forward(hours=2)
+    assert "still queued" in estate.look()["missed"]
 
 
 def test_a_skipped_backup_is_missed_and_says_why(estate: Estate, set_id: int) -> None:

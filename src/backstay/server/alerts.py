@@ -5,10 +5,12 @@ comes back is a new row. Who acknowledges an alert takes it on: it is not sent a
 cause is gone.
 """
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import structlog
 from sqlalchemy import func, or_, select
@@ -49,6 +51,9 @@ _log = structlog.get_logger()
 EVERY = timedelta(seconds=15)
 """How often causes are looked for."""
 
+_SHARE = 0.02
+"""Of the time, looking for causes may take so much."""
+_SELDOMEST = timedelta(minutes=2)
 _HOST_FORGOTTEN = timedelta(days=1)
 _SEEN_EVERY = timedelta(hours=1)
 _LIMITS = "alert_limits"
@@ -107,6 +112,12 @@ def evaluate(control: Control) -> int:
     )
 
 
+def _pause(memory: dict[str, Any]) -> timedelta:
+    """Several processes that wake at almost the same time count as one; in a large fleet it is seldomer."""
+    took = timedelta(seconds=float(memory.get("took", 0.0)))
+    return min(max(EVERY * 0.8, took / _SHARE), _SELDOMEST)
+
+
 def _theirs(checks: Sequence[Check], subject: Callable[[str], bool]) -> Callable[[AlertRow], bool]:
     kinds = {check.kind.value for check in checks}
     return lambda alert: alert.kind in kinds and subject(alert.subject)
@@ -115,8 +126,7 @@ def _theirs(checks: Sequence[Check], subject: Callable[[str], bool]) -> Callable
 def _evaluate(control: Control, name: str, checks: Sequence[Check], own: Callable[[AlertRow], bool]) -> int:
     now = control.clock()
     with control.database.begin() as db:
-        # Several processes that wake at almost the same time count as one.
-        taken = turns.take(db, name, every=EVERY * 0.8, now=now)
+        taken = turns.take(db, name, every=_pause, now=now)
         if taken is None:
             return 0
         turn, before = taken
@@ -125,6 +135,7 @@ def _evaluate(control: Control, name: str, checks: Sequence[Check], own: Callabl
         if not unbroken or "watching_since" not in memory:
             memory["watching_since"] = now.isoformat()
         turn.memory = memory
+    began = time.monotonic()
     with control.database.read() as db:
         facts = Facts(
             control=control,
@@ -136,6 +147,9 @@ def _evaluate(control: Control, name: str, checks: Sequence[Check], own: Callabl
             memory=deepcopy(memory),
         )
         findings = {(one.kind.value, one.subject): one for check in checks for one in check.find(facts)}
+        took = time.monotonic() - began
+        if abs(took - float(memory.get("took", 0.0))) > 0.2:
+            facts.memory["took"] = round(took, 3)
         if not _differ(facts.standing, findings, now) and facts.memory == memory:
             return 0
     with control.database.begin() as db:

@@ -77,9 +77,13 @@ def _loop(control: Control, chore: Chore, ending: threading.Event) -> None:
     pause = chore.first_after
     while not ending.wait(pause):
         pause = chore.every
+        began = time.monotonic()
         try:
             chore.run(control)
+            control.metrics.chore_done(chore.name, control.clock(), time.monotonic() - began)
         except BackstayError as error:
+            control.metrics.chore_failed(chore.name)
             _log.warning("chore failed", chore=chore.name, what=error.what, hint=error.hint)
         except Exception as error:  # noqa: BLE001  a defect in one chore must not end the others, or itself
+            control.metrics.chore_failed(chore.name)
             _log.error("defect in a chore", chore=chore.name, exc_info=error)

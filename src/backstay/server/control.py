@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from backstay.server.database import Database
+from backstay.server.metrics import Metrics
 from backstay.server.repositories import Repositories
 from backstay.server.settings import ServerKey, ServerSettings
 
@@ -49,7 +50,7 @@ class Control:
 
     Attributes:
         instance: names this process in leases.
-        wakeups: of this process.
+        wakeups, metrics: of this process.
     """
 
     settings: ServerSettings
@@ -59,3 +60,4 @@ class Control:
     instance: str
     clock: Clock = utc_now
     wakeups: Wakeups = field(default_factory=Wakeups)
+    metrics: Metrics = field(default_factory=Metrics)

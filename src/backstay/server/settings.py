@@ -28,6 +28,7 @@ class ServerSettings:
             (plain HTTP, for behind a proxy or on the loopback address).
         trusted_proxies: addresses whose X-Forwarded-For is believed.
         lease_poll_seconds: how long an agent's question for work is held open at most.
+        open_metrics: whether /metrics needs no token when it is asked for from this machine itself.
         background: whether it schedules, reaps, notifies and runs server jobs, or only answers.
     """
 
@@ -43,6 +44,7 @@ class ServerSettings:
     private_key: Path | None = None
     trusted_proxies: tuple[str, ...] = ()
     lease_poll_seconds: float = 25.0
+    open_metrics: bool = False
     background: bool = True
 
     @property

@@ -3,7 +3,9 @@
 Nobody is the leader: whoever comes first when it is due takes the turn, in a transaction.
 """
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
@@ -12,8 +14,13 @@ from sqlalchemy.orm import Session
 from backstay.server.tables import Turn
 
 
-def take(db: Session, name: str, *, every: timedelta, now: datetime) -> tuple[Turn, datetime | None] | None:
+def take(
+    db: Session, name: str, *, every: timedelta | Callable[[dict[str, Any]], timedelta], now: datetime
+) -> tuple[Turn, datetime | None] | None:
     """Take the turn, if it is due and no other process is taking it at this moment.
+
+    Args:
+        every: how long after it was taken it is due again; may depend on what is remembered.
 
     Returns:
         The row, locked until the transaction ends, and when it was taken before; or None.
@@ -21,7 +28,8 @@ def take(db: Session, name: str, *, every: timedelta, now: datetime) -> tuple[Tu
     row = _locked(db, name)
     if row is not None:
         before = row.taken_at
-        if before <= now < before + every:
+        pause = every if isinstance(every, timedelta) else every(row.memory)
+        if before <= now < before + pause:
             return None
         row.taken_at = now
         return row, before

@@ -20,7 +20,7 @@ def missed(facts: Facts) -> Iterator[Finding]:
     """A scheduled time has passed, and neither has a backup ended well since nor is one on its way."""
     grace = timedelta(seconds=facts.limits.missed_after_seconds)
     for one in facts.sets:
-        due = _missed_time(one, facts.now - grace)
+        due = _missed_time(one, facts.now, grace)
         if due is None:
             continue
         good = one.protected_at
@@ -39,9 +39,12 @@ def missed(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def _missed_time(one: SetFacts, until: datetime) -> datetime | None:
-    if any(job.state == JobState.RUNNING.value for job in one.open_jobs):
-        return None
+def _missed_time(one: SetFacts, now: datetime, grace: timedelta) -> datetime | None:
+    until = now - grace
+    for job in one.open_jobs:
+        waits_for_its_time = job.not_before is not None and job.not_before > until
+        if job.state == JobState.RUNNING.value or waits_for_its_time:
+            return None
     good = one.protected_at
     last = one.last
     asked_for = last.scheduled_for if last is not None and last.state in _NOT_RUN else None
@@ -50,7 +53,7 @@ def _missed_time(one: SetFacts, until: datetime) -> datetime | None:
     if not one.schedules:
         return None
     due = next_runs(one.schedules, _looked_at_until(one), 2)
-    # What waits for its window, its agent or its next attempt is not missed before the next time comes.
+    # What waits for its agent, or for another job, is not missed before the next time comes.
     late = due[1:] if one.open_jobs else due
     return due[0] if late and late[0] <= until else None
 

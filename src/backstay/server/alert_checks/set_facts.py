@@ -115,6 +115,7 @@ _COLUMNS = load_only(
     JobRow.backup_set_id,
     JobRow.created_at,
     JobRow.scheduled_for,
+    JobRow.not_before,
     JobRow.ended_at,
     JobRow.reason,
     JobRow.hint,
