@@ -25,6 +25,7 @@
     │   ├── NotSignedIn           nobody, or nobody any more, is behind the request
     │   ├── Forbidden             whoever asks may not do this
     │   ├── TooManyRequests
+    │   ├── DeliveryFailed        a channel did not take a message; may pass
     │   └── ServerUnreachable     may pass: worth another try
     └── Cancelled
 
@@ -185,6 +186,12 @@ class TooManyRequests(ServerError):
 
 class ServerUnreachable(ServerError):
     """The server did not answer, or failed in a way that may pass."""
+
+    retryable = True
+
+
+class DeliveryFailed(ServerError):
+    """A notification channel did not take a message."""
 
     retryable = True
 

@@ -3,14 +3,14 @@
 import asyncio
 import time
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from backstay.domain.errors import Forbidden, NotSignedIn
+from backstay.domain.errors import Conflict, Forbidden, NotSignedIn
 from backstay.domain.job import JobKind
 from backstay.protocol.inventory import Inventory
 from backstay.protocol.policy_document import PolicyValues
@@ -98,8 +98,19 @@ async def lease(control: ControlDep, request: Request, agent: Agent, greeting: G
 
 def _greet(control: Control, agent: AgentId, greeting: Greeting, address: str) -> None:
     now = control.clock()
+    try:
+        _take_in(control, agent, greeting, address, now)
+    except Conflict:
+        with control.database.begin() as db:
+            fleet.note_rival(fleet.identify(db, agent.file_server_id, agent.secret), address, now)
+        raise
+
+
+def _take_in(control: Control, agent: AgentId, greeting: Greeting, address: str, now: datetime) -> None:
     with control.database.begin() as db:
         server = fleet.identify(db, agent.file_server_id, agent.secret)
+        if fleet.looks_like_a_copy(server, boot_id=greeting.boot_id, address=address, now=now):
+            fleet.note_rival(server, address, now)
         replaced, restarted = fleet.greet(
             server,
             instance=greeting.instance,

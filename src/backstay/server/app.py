@@ -13,6 +13,8 @@ from backstay.server.api.router import router as api
 from backstay.server.control import Clock, Control, utc_now
 from backstay.server.database import Database
 from backstay.server.gateway import Gateway
+from backstay.server.metrics_page import metrics_router
+from backstay.server.observing import Observing
 from backstay.server.repositories import Repositories
 from backstay.server.settings import ServerKey, ServerSettings
 
@@ -48,8 +50,9 @@ def create_app(control: Control) -> FastAPI:
             loop.call_soon_threadsafe(pulse)
 
         control.wakeups.listen(wake)
-        async with background.running(control):
-            yield
+        with control.metrics.timing(control.database.engine):
+            async with background.running(control):
+                yield
 
     app = FastAPI(
         title="Backstay",
@@ -64,5 +67,7 @@ def create_app(control: Control) -> FastAPI:
     problems.install(app)
     app.include_router(agent_api.router)
     app.include_router(api)
+    app.include_router(metrics_router(control))
     app.router.routes.extend(Gateway(control).routes())
+    app.add_middleware(Observing, metrics=control.metrics)
     return app

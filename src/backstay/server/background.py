@@ -15,8 +15,9 @@ from datetime import timedelta
 import structlog
 
 from backstay.domain.errors import BackstayError
-from backstay.server import browser_sessions, job_queue, scheduler
+from backstay.server import alerts, browser_sessions, job_queue, scheduler
 from backstay.server.control import Control
+from backstay.server.notifications import outbox
 
 _log = structlog.get_logger()
 
@@ -43,6 +44,8 @@ CHORES: list[Chore] = [
     Chore("reap", 5.0, _reap, job_queue.LEAST_AGENT_LEASE.total_seconds()),
     Chore("schedule", scheduler.EVERY_SECONDS, scheduler.tick, 1.0),
     Chore("sweep sessions", 3600.0, browser_sessions.sweep, 60.0),
+    Chore("alerts", alerts.EVERY.total_seconds(), alerts.evaluate, 5.0),
+    Chore("notify", outbox.EVERY.total_seconds(), outbox.run, 10.0),
 ]
 
 
@@ -74,9 +77,13 @@ def _loop(control: Control, chore: Chore, ending: threading.Event) -> None:
     pause = chore.first_after
     while not ending.wait(pause):
         pause = chore.every
+        began = time.monotonic()
         try:
             chore.run(control)
+            control.metrics.chore_done(chore.name, control.clock(), time.monotonic() - began)
         except BackstayError as error:
+            control.metrics.chore_failed(chore.name)
             _log.warning("chore failed", chore=chore.name, what=error.what, hint=error.hint)
         except Exception as error:  # noqa: BLE001  a defect in one chore must not end the others, or itself
+            control.metrics.chore_failed(chore.name)
             _log.error("defect in a chore", chore=chore.name, exc_info=error)

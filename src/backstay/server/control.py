@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from backstay.server.database import Database
+from backstay.server.metrics import Metrics
 from backstay.server.repositories import Repositories
 from backstay.server.settings import ServerKey, ServerSettings
 
@@ -51,6 +52,7 @@ class Control:
         instance: names this process in leases.
         wakeups: of this process.
         stopping: set when the process is about to end: whoever waits ends its answer.
+        wakeups, metrics: of this process.
     """
 
     settings: ServerSettings
@@ -61,3 +63,4 @@ class Control:
     clock: Clock = utc_now
     wakeups: Wakeups = field(default_factory=Wakeups)
     stopping: threading.Event = field(default_factory=threading.Event)
+    metrics: Metrics = field(default_factory=Metrics)

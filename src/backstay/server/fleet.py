@@ -184,6 +184,25 @@ def greet(
     return was_known, restarted
 
 
+def note_rival(server: FileServer, address: str, now: datetime) -> None:
+    """Another machine has spoken with this file server's identity: an alert says so for a while."""
+    server.rival_seen_at, server.rival_address = now, address
+
+
+def looks_like_a_copy(server: FileServer, *, boot_id: str, address: str, now: datetime) -> bool:
+    """Whether who speaks now is not the machine that did a moment ago, though both bear one machine id.
+
+    A copied virtual machine keeps the machine id; its boot and its address are others. Who was started anew
+    and moved within a minute looks the same, which is why nobody is turned away for it.
+    """
+    return (
+        is_connected(server, now)
+        and bool(server.boot_id and server.address)
+        and server.boot_id != boot_id
+        and server.address != address
+    )
+
+
 def require_instance(server: FileServer, instance: str) -> None:
     """Raises Forbidden where another agent process has taken this one's place."""
     if server.instance != instance:

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from backstay.domain.errors import (
     BackstayError,
     Conflict,
+    DeliveryFailed,
     Forbidden,
     NotFound,
     NotSignedIn,
@@ -36,6 +37,7 @@ _STATUSES: list[tuple[type[BackstayError], HTTPStatus]] = [
     (NotSignedIn, HTTPStatus.UNAUTHORIZED),
     (Forbidden, HTTPStatus.FORBIDDEN),
     (TooManyRequests, HTTPStatus.TOO_MANY_REQUESTS),
+    (DeliveryFailed, HTTPStatus.BAD_GATEWAY),
     (StorageFull, HTTPStatus.INSUFFICIENT_STORAGE),
     (StorageUnavailable, HTTPStatus.SERVICE_UNAVAILABLE),
 ]

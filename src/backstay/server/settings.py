@@ -28,7 +28,8 @@ class ServerSettings:
             (plain HTTP, for behind a proxy or on the loopback address).
         trusted_proxies: addresses whose X-Forwarded-For is believed.
         time_zone: IANA name, of the first policy's nights; empty: this machine's.
-    lease_poll_seconds: how long an agent's question for work is held open at most.
+        lease_poll_seconds: how long an agent's question for work is held open at most.
+        open_metrics: whether /metrics needs no token when it is asked for from this machine itself.
         background: whether it schedules, reaps, notifies and runs server jobs, or only answers.
     """
 
@@ -45,6 +46,7 @@ class ServerSettings:
     trusted_proxies: tuple[str, ...] = ()
     time_zone: str = ""
     lease_poll_seconds: float = 25.0
+    open_metrics: bool = False
     background: bool = True
 
     @property

@@ -19,6 +19,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
 )
+from sqlalchemy import text as sql
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
@@ -109,6 +110,7 @@ class FileServer(Base):
         boot_id: of the machine's boot, as last reported.
         instance: random, of the running agent process.
         clock_offset: seconds that its clock is ahead of the server's.
+        rival_seen_at, rival_address: when and where from another machine last spoke with this one's identity.
         inventory: volumes, shares and top folders with sizes, as the agent reported them.
     """
 
@@ -124,6 +126,8 @@ class FileServer(Base):
     instance: Mapped[str] = mapped_column(String(64), default="")
     address: Mapped[str] = mapped_column(String(64), default="")
     clock_offset: Mapped[float] = mapped_column(default=0.0)
+    rival_seen_at: Mapped[datetime | None]
+    rival_address: Mapped[str] = mapped_column(String(64), default="")
     last_seen_at: Mapped[datetime | None]
     enrolled_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
@@ -235,6 +239,7 @@ class JobRow(Base):
         Index("ix_jobs_created", "created_at"),
         Index("ix_jobs_state_created", "state", "created_at"),
         Index("ix_jobs_kind_created", "kind", "created_at"),
+        Index("ix_jobs_repository_kind", "repository_id", "kind", "created_at"),
     )
     id: Mapped[int] = mapped_column(primary_key=True)
     kind: Mapped[str] = mapped_column(String(16))
@@ -303,7 +308,15 @@ class RestorePointRow(Base):
     """
 
     __tablename__ = "restore_points"
-    __table_args__ = (Index("ix_points_set_committed", "backup_set_id", "committed_at"),)
+    __table_args__ = (
+        Index("ix_points_set_committed", "backup_set_id", "committed_at"),
+        Index(
+            "ix_points_damaged",
+            "repository_id",
+            sqlite_where=sql("damaged = 1"),
+            postgresql_where=sql("damaged"),
+        ),
+    )
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     repository_id: Mapped[str] = mapped_column(ForeignKey("repositories.id"), index=True)
     file_server_id: Mapped[int] = mapped_column(ForeignKey("file_servers.id"), index=True)
@@ -348,6 +361,12 @@ class PackRow(Base):
     __table_args__ = (
         Index("ix_packs_session", "session", "indexed"),
         Index("ix_packs_checked", "checked_at"),
+        Index(
+            "ix_packs_damaged",
+            "repository_id",
+            sqlite_where=sql("damaged = 1"),
+            postgresql_where=sql("damaged"),
+        ),
     )
     repository_id: Mapped[str] = mapped_column(ForeignKey("repositories.id"), primary_key=True)
     digest: Mapped[str] = mapped_column(String(64), primary_key=True)
@@ -456,11 +475,23 @@ class AlertRow(Base):
 
     Attributes:
         kind: one of alerts.AlertKind; `subject`: what it is about, so that a cause has one alert.
-        sent_at: when it was last sent; `resolved_at`: when the cause was found to be gone.
+        sent_at: when it was last sent; `resolved_at`: when the cause was found to be gone;
+            `resolution_sent_at`: when that was sent, or settled without a message.
     """
 
     __tablename__ = "alerts"
-    __table_args__ = (Index("ix_alerts_active", "resolved_at", "kind"),)
+    __table_args__ = (
+        Index("ix_alerts_active", "resolved_at", "kind"),
+        Index(
+            "ix_alerts_one_active",
+            "kind",
+            "subject",
+            unique=True,
+            sqlite_where=sql("resolved_at IS NULL"),
+            postgresql_where=sql("resolved_at IS NULL"),
+        ),
+        Index("ix_alerts_raised", "raised_at"),
+    )
     id: Mapped[int] = mapped_column(primary_key=True)
     kind: Mapped[str] = mapped_column(String(32))
     severity: Mapped[str] = mapped_column(String(16))
@@ -474,12 +505,22 @@ class AlertRow(Base):
     last_seen_at: Mapped[datetime]
     resolved_at: Mapped[datetime | None]
     acknowledged_by: Mapped[str] = mapped_column(String(255), default="")
+    acknowledged_at: Mapped[datetime | None]
     sent_at: Mapped[datetime | None]
     resolution_sent_at: Mapped[datetime | None]
 
 
 class NotificationChannel(Base):
-    """Where alerts are sent: `url` is read by notifications.registry; sealed, for it holds passwords."""
+    """Where alerts are sent.
+
+    Attributes:
+        kind: one of notifications.registry; `sealed_target`: its settings as JSON; sealed, for they hold
+            passwords.
+        reminder_seconds: how often alerts that nobody has acknowledged are told of again, all in one message;
+            0: never. `reminded_at`: when that was last done.
+        send_resolved: whether it also tells that a cause is gone.
+        last_error: of the last attempt, if it failed; `failing_since`: of the first that failed in a row.
+    """
 
     __tablename__ = "notification_channels"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -487,9 +528,56 @@ class NotificationChannel(Base):
     kind: Mapped[str] = mapped_column(String(16))
     sealed_target: Mapped[bytes]
     least_severity: Mapped[str] = mapped_column(String(16), default="warning")
+    reminder_seconds: Mapped[int] = mapped_column(default=86400)
+    send_resolved: Mapped[bool] = mapped_column(default=True)
     enabled: Mapped[bool] = mapped_column(default=True)
     created_at: Mapped[datetime]
+    last_sent_at: Mapped[datetime | None]
+    reminded_at: Mapped[datetime | None]
     last_error: Mapped[str] = mapped_column(Text, default="")
+    failing_since: Mapped[datetime | None]
+
+
+class Delivery(Base):
+    """A message that is to be sent through one channel, or was. A channel has one open at most.
+
+    Attributes:
+        raised, reminded, resolved: numbers of the alerts that it tells of.
+        not_before: it is sent, or tried again, no earlier.
+        leased_until: a server process is sending it; another may when this has passed.
+        closed_at: it was sent, or given up (`error` says why).
+    """
+
+    __tablename__ = "deliveries"
+    __table_args__ = (
+        Index(
+            "ix_deliveries_one_open",
+            "channel_id",
+            unique=True,
+            sqlite_where=sql("closed_at IS NULL"),
+            postgresql_where=sql("closed_at IS NULL"),
+        ),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True)
+    channel_id: Mapped[int] = mapped_column(ForeignKey("notification_channels.id"), index=True)
+    raised: Mapped[list[Any]] = mapped_column(default=list)
+    reminded: Mapped[list[Any]] = mapped_column(default=list)
+    resolved: Mapped[list[Any]] = mapped_column(default=list)
+    created_at: Mapped[datetime]
+    not_before: Mapped[datetime]
+    leased_until: Mapped[datetime | None]
+    attempts: Mapped[int] = mapped_column(default=0)
+    closed_at: Mapped[datetime | None]
+    error: Mapped[str] = mapped_column(Text, default="")
+
+
+class Turn(Base):
+    """What one server process does for all: when it was last done, and what is remembered until the next."""
+
+    __tablename__ = "turns"
+    name: Mapped[str] = mapped_column(String(128), primary_key=True)
+    taken_at: Mapped[datetime]
+    memory: Mapped[dict[str, Any]] = mapped_column(default=dict)
 
 
 class Setting(Base):

@@ -47,6 +47,15 @@ if TYPE_CHECKING:
 )
 @click.option("--private-key", type=options.FILE, metavar="FILE", help="With --tls files: PEM.")
 @click.option("--proxy", "proxies", metavar="ADDRESS", multiple=True, help="Believe X-Forwarded-For of it.")
+@click.option("--open-metrics", is_flag=True, help="Show /metrics to this machine itself without a token.")
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    envvar="BACKSTAY_LOG_LEVEL",
+    help="How much is logged, on standard error.",
+)
 @options.as_json
 def command(
     folder: Path,
@@ -60,13 +69,17 @@ def command(
     certificate: Path | None,
     private_key: Path | None,
     proxies: tuple[str, ...],
+    open_metrics: bool,
+    log_level: str,
     as_json: bool,
 ) -> int:
     """Run the server: it keeps policies, jobs and storage of all file servers, and serves the console."""
+    from backstay.server import logs
     from backstay.server.serve import serve
     from backstay.server.settings import ServerSettings
 
     output = Output(as_json=as_json)
+    logs.configure(log_level)
     settings = ServerSettings(
         folder=folder.absolute(),
         database=database,
@@ -79,6 +92,7 @@ def command(
         certificate=certificate,
         private_key=private_key,
         trusted_proxies=proxies,
+        open_metrics=open_metrics,
     )
     serve(settings, ready=lambda control: _tell(control, output))
     return 0

@@ -4,11 +4,13 @@ from fastapi import APIRouter
 
 from backstay.server.api import (
     administrators,
+    alerts,
     backup_sets,
     content_rules,
     file_servers,
     job_events,
     jobs,
+    notifications,
     policies,
     previews,
     restore_points,
@@ -19,6 +21,7 @@ from backstay.server.api import (
 )
 
 router = APIRouter(prefix="/api/v1")
+router.include_router(alerts.router)
 router.include_router(file_servers.router)
 router.include_router(backup_sets.router)
 router.include_router(policies.router)
@@ -27,6 +30,7 @@ router.include_router(previews.router)
 router.include_router(jobs.router)
 router.include_router(job_events.router)
 router.include_router(restore_points.router)
+router.include_router(notifications.router)
 router.include_router(restores.router)
 router.include_router(session.router)
 router.include_router(setup.router)

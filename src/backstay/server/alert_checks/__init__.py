@@ -1,0 +1,1 @@
+"""What may be wrong: one small check for each kind of alert, listed in `alerts.CHECKS`."""

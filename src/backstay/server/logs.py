@@ -1,0 +1,106 @@
+"""Structured logs on standard error: JSON lines in a service, readable lines in a terminal.
+
+Everything goes through one chain, what libraries log too. Secrets are blotted out whatever the source: by
+the name of the field, and by how they look.
+"""
+
+import logging
+import re
+import sys
+from collections.abc import MutableMapping
+from typing import Any, Final, TextIO
+
+import structlog
+from structlog.typing import Processor
+
+LEVELS: Final = ("debug", "info", "warning", "error")
+BLOTTED: Final = "********"
+
+_SECRET_NAME = re.compile(
+    r"pass(word|phrase|wd)?|secret|token|authorization|cookie|credential|private_?key|recovery_?key|signature",
+    re.IGNORECASE,
+)
+_SECRET_LOOKS: Final = (
+    (re.compile(r"backstay-enrol-[\w-]+"), f"backstay-enrol-{BLOTTED}"),
+    (re.compile(r"\b(Bearer|Basic|Agent)\s+[\w.:+/=~-]{8,}", re.IGNORECASE), rf"\1 {BLOTTED}"),
+    # The password, or whatever stands before the @ of a URL.
+    (re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^\s/@]+@", re.IGNORECASE), rf"\1{BLOTTED}@"),
+    (
+        re.compile(r"([?&](?:X-Amz-\w+|token|key|secret|signature|password)=)[^\s&]+", re.IGNORECASE),
+        rf"\1{BLOTTED}",
+    ),
+)
+# Their lines at level info name whole URLs, or are of no use to whoever runs a server.
+_QUIET = ("httpx", "httpcore", "apprise", "boto3", "botocore", "urllib3", "alembic", "asyncio", "aiosmtpd")
+
+
+def configure(level: str = "info", *, as_json: bool | None = None, stream: TextIO | None = None) -> None:
+    """Configure the logs of this process; may be called again.
+
+    Args:
+        level: one of LEVELS.
+        as_json: None: unless a terminal shows them.
+        stream: None: standard error.
+    """
+    out = stream if stream is not None else sys.stderr
+    if as_json is None:
+        as_json = not out.isatty()
+    number = getattr(logging, level.upper())
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    last: list[Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
+    if as_json:
+        last += [structlog.processors.format_exc_info, blot, structlog.processors.JSONRenderer(default=str)]
+    else:
+        last += [
+            structlog.processors.format_exc_info,
+            blot,
+            structlog.dev.ConsoleRenderer(colors=out.isatty()),
+        ]
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=last))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(number)
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(max(number, logging.WARNING))
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        logger = logging.getLogger(name)
+        logger.handlers[:] = []
+        logger.propagate = True
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+
+
+def blot(logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Blot out secrets in a log event."""
+    for name, value in event.items():
+        event[name] = BLOTTED if _SECRET_NAME.search(name) and value else _blotted(value)
+    return event
+
+
+def _blotted(value: Any) -> Any:
+    if isinstance(value, str):
+        for looks, instead in _SECRET_LOOKS:
+            value = looks.sub(instead, value)
+        return value
+    if isinstance(value, dict):
+        return {
+            name: BLOTTED if isinstance(name, str) and _SECRET_NAME.search(name) and one else _blotted(one)
+            for name, one in value.items()
+        }
+    if isinstance(value, (list, tuple)):
+        return [_blotted(one) for one in value]
+    return value

@@ -1,0 +1,1 @@
+"""Sends alerts to people: one file a channel, listed in `registry`."""
