@@ -7,7 +7,6 @@ root, and no subvolume nested in it, turns into the empty folder that a recovery
 has in its place; and a mount point is as recognisable as it is live.
 """
 
-import os
 import secrets
 import stat
 import time
@@ -19,14 +18,20 @@ from backstay.backup.scan_state import state_root
 from backstay.backup.source import SourceRoot
 from backstay.domain.entry import Grade
 from backstay.domain.errors import SourceError
-from backstay.filesystem.reader import sync_filesystem
-from backstay.recovery_points.btrfs import hidden_folder
 from backstay.recovery_points.live import is_same_for_all, needs_no_freezing, why_live
 from backstay.recovery_points.provider import Provider, RecoveryPoint
 from backstay.recovery_points.record import Records
-from backstay.recovery_points.registry import PROVIDERS, provider_for, sweep
+from backstay.recovery_points.registry import (
+    PROVIDERS,
+    own_folders,
+    provider_for,
+    read_mounts,
+    sweep,
+    workspace_named,
+)
 from backstay.recovery_points.volume import Mount, Mounts, Volume, real_place
-from backstay.recovery_points.workspace import WORKSPACES, Workspace
+from backstay.system.calls import os
+from backstay.system.host import sync_filesystem
 
 
 @dataclass
@@ -99,7 +104,7 @@ def freeze(
     """
     noted = Records(records or state_root() / "recovery-points")
     messages = sweep(noted, providers)
-    job = _Job(noted, Mounts.read(), allow_live, cross_mounts, providers)
+    job = _Job(noted, read_mounts(), allow_live, cross_mounts, providers)
     frozen = FrozenSource([], time.time_ns(), messages, _job=job)
     try:
         for root in roots:
@@ -129,11 +134,11 @@ class _Job:
         self._is_root = os.geteuid() == 0
         self._providers = providers if self._is_root else ()
         self._token = secrets.token_hex(8)
-        self._workspace = Workspace(self._token)
+        self._workspace = workspace_named(self._token)
         self._taken: dict[tuple[str | bytes | int, ...], RecoveryPoint | None] = {}
         self._noted: list[tuple[Provider, RecoveryPoint]] = []
         self._views: list[str] = []
-        self._own = [os.fsencode(WORKSPACES), *filter(None, map(hidden_folder, mounts.all))]
+        self._own = own_folders(mounts)
         self._told: set[int] = set()
         self.messages: list[str] = []
 

@@ -1,6 +1,5 @@
 """What every way to freeze a volume promises."""
 
-import os
 import stat
 from abc import ABC, abstractmethod
 
@@ -9,6 +8,7 @@ import msgspec
 from backstay.domain.errors import SourceError
 from backstay.recovery_points.volume import Mount, Mounts, Volume
 from backstay.recovery_points.workspace import Workspace
+from backstay.system.calls import os
 
 
 class RecoveryPoint(msgspec.Struct, frozen=True):

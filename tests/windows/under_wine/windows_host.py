@@ -1,0 +1,58 @@
+"""What the engine asks of a Windows machine."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from backstay.backup.freeze import freeze
+from backstay.backup.source import SourceRoot, choose_roots
+from backstay.domain.entry import Grade
+from backstay.recovery_points.registry import read_mounts
+from backstay.system import host
+from backstay.system.calls import os
+
+
+def test_one_lock_at_a_time(tmp_path: Path) -> None:
+    """A second lock on a file is refused, its content can be read all the same, and closing lets go."""
+    (tmp_path / "file").write_bytes(b"read me")
+    first, second = (os.open(str(tmp_path / "file"), os.O_RDWR) for _ in range(2))
+    host.lock_file(first)
+    with pytest.raises(BlockingIOError):
+        host.lock_file(second)
+    assert (tmp_path / "file").read_bytes() == b"read me"
+    os.close(first)
+    host.lock_file(second)
+    os.close(second)
+
+
+def test_tells_the_living_from_the_dead() -> None:
+    """Asking for a process does not end it."""
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    assert host.process_is_alive(child.pid)
+    assert child.poll() is None
+    child.communicate(b"\n")
+    assert child.returncode == 0
+    assert not host.process_is_alive(0x7FFFFFF0)
+
+
+def test_finds_the_volumes(tmp_path: Path) -> None:
+    """A drive is a mount, which holds its folders."""
+    place = os.path.abspath(os.fsencode(str(tmp_path)))
+    mounts = read_mounts()
+    mount = mounts.holding(place)
+    assert mount is not None
+    assert (mount.point, mount.root, mount.is_read_only) == (b"/C:", b"/", False)
+    assert mount.inner(place) == place.removeprefix(b"/C:/")
+    assert mounts.holding(place + b"/gone") is None
+
+
+def test_reads_live_where_nothing_freezes(tmp_path: Path) -> None:
+    """Without a recovery point the files are read live, which the step says."""
+    roots, missing = choose_roots([os.fsencode(str(tmp_path)), b"C:\\none"])
+    assert [path for path, _ in missing] == [b"/C:/none"]
+    frozen = freeze(roots, allow_live=True, records=tmp_path / "records", providers=())
+    assert frozen.roots == [SourceRoot(roots[0].path, roots[0].actual, Grade.STABLE)]
+    assert any("read live" in message for message in frozen.messages)
+    assert frozen.release() == []
