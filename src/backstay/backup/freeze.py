@@ -232,7 +232,11 @@ class _Job:
         sync_filesystem(volume.place)
         try:
             point = provider.plan(volume, f"backstay-{self._token}-{len(self._noted)}", self._workspace)
-            self._records.write(self._token, point)
+            try:
+                self._records.write(self._token, point)
+            except SourceError:
+                provider.release(point, self._workspace)
+                raise
             self._noted.append((provider, point))
             provider.take(point, volume, self._workspace)
             provider.validate(point, volume)
@@ -240,6 +244,7 @@ class _Job:
             self._live_after_all(f"{os.fsdecode(volume.place)!r} is read live: {error}", error)
             return None
         self.messages.append(f"{point.volume} is frozen: a {provider.name} recovery point")
+        self.messages += provider.remarks(point)
         return point
 
     def _view(self, folder: bytes, pieces: list[_Piece], frozen: FrozenSource) -> bytes:

@@ -82,6 +82,10 @@ class Provider(ABC):
             SourceError: it could not be made.
         """
 
+    def remarks(self, point: RecoveryPoint) -> list[str]:
+        """What else is worth a line in the job, once it has been taken."""
+        return []
+
     def validate(self, point: RecoveryPoint, volume: Volume) -> None:
         """Make sure that it exists and can be read, and that the volume's place is in it.
 

@@ -15,9 +15,12 @@ from backstay.recovery_points.workspace import WORKSPACES, Workspace
 PROVIDERS: tuple[Provider, ...]
 if sys.platform == "win32":
     from backstay.recovery_points.mounts_windows import WindowsMounts as _Mounts
+    from backstay.recovery_points.vss import Vss
+    from backstay.recovery_points.vss_com_windows import WindowsVss
     from backstay.recovery_points.workspace_windows import WindowsWorkspace as _Workspace
+    from backstay.system.windows_paths import from_windows
 
-    PROVIDERS = ()
+    PROVIDERS = (Vss(WindowsVss(), from_windows),)
 else:
     from backstay.recovery_points.btrfs import Btrfs, hidden_folder
     from backstay.recovery_points.lvm import Lvm

@@ -57,7 +57,7 @@ class WindowsWorkspace(Workspace):
                 close_handle(handle)
         except OSError as error:
             raise SourceError(f"{os.fsdecode(target)!r} is no mount point in the recovery point") from error
-        if source.startswith(b"/GLOBALROOT/"):
+        if source.lstrip(b"/").partition(b"/")[0] in self._views:
             self._volumes.append(volume)
             show_volume(volume, source)
 

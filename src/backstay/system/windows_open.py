@@ -66,7 +66,8 @@ def place_of(path: PathLike) -> bytes:
     )
     first, slash, rest = found.lstrip(b"/").partition(b"/")
     view = _views.get(first)
-    return found if view is None else view + slash + rest
+    # A view may lie in another one: a folder of a recovery point.
+    return found if view is None else place_of(view + slash + rest)
 
 
 def absolute_here(path: bytes) -> bytes:
@@ -186,7 +187,7 @@ def _open(root: int, name: str, flags: int) -> int:
             if not volume:
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), name)
             if (shown := _volumes.get(volume.casefold())) is not None:
-                root, name = 0, nt_path(shown)
+                root, name = 0, nt_path(place_of(shown))
         through = open_handle(root, name, access, disposition, options & ~nt.OPEN_REPARSE_POINT)
     except OSError:
         close_handle(handle)
@@ -262,8 +263,10 @@ def status_of_name(root: int, name: str, device: int = -1) -> Status:
     if not volume:
         return found
     shown = _volumes.get(volume.casefold())
+    if shown is not None:
+        root, name = 0, nt_path(place_of(shown))
     try:
-        top = open_handle(*((0, nt_path(shown)) if shown is not None else (root, name)), nt.READ_ATTRIBUTES)
+        top = open_handle(root, name, nt.READ_ATTRIBUTES)
     except OSError:
         # Nothing is in the drive: the folder is an empty one.
         return found._replace(st_mode=stat.S_IFDIR | 0o755)
