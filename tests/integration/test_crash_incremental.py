@@ -12,7 +12,7 @@ import pytest
 from backstay.backup import workflow
 from backstay.backup.progress import Silent
 from backstay.backup.workflow import BackupOutcome, run_backup
-from backstay.filesystem.reader import sync_filesystem
+from backstay.system.host import sync_filesystem
 from backstay.testing.crash_rig import Machine, small_sizes
 
 HOUR_NS = 3600 * 10**9

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from backstay.domain.entry import Entry
-from backstay.filesystem.metadata_posix import Extras, ExtrasReader
+from backstay.filesystem.extras import Extras
+from backstay.filesystem.metadata_posix import ExtrasReader
 from backstay.filesystem.opening import DirectoryChain, open_directory
 from backstay.filesystem.owners import Owners
 from backstay.filesystem.reader import open_regular, read_into

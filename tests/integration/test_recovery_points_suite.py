@@ -1,7 +1,7 @@
-"""Every provider keeps the promises: btrfs for real; LVM and ZFS over stand-ins of their commands.
+"""Every provider keeps the promises: btrfs for real; LVM, ZFS and VSS over stand-ins of what makes snapshots.
 
 The stand-ins keep a volume in an image file and make a snapshot by copying the image while its file system is
-frozen, so what is mounted and read is real; only `lvs`, `lvcreate`, `lvremove` and `zfs` are not.
+frozen, so what is mounted and read is real; only `lvs`, `lvcreate`, `lvremove`, `zfs` and VSS are not.
 """
 
 import os
@@ -16,9 +16,13 @@ import pytest
 from backstay.recovery_points.btrfs import Btrfs
 from backstay.recovery_points.command import Answer
 from backstay.recovery_points.lvm import Lvm
-from backstay.recovery_points.volume import Mounts
+from backstay.recovery_points.provider import RecoveryPoint
+from backstay.recovery_points.volume import Mounts, Volume
+from backstay.recovery_points.vss import Vss
+from backstay.recovery_points.workspace import Workspace
 from backstay.recovery_points.zfs import Zfs
 from backstay.testing.provider_suite import ProviderSuite, Subject
+from backstay.testing.vss_stand_in import StandInVss
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount")
 
@@ -257,3 +261,42 @@ class TestZfs(ProviderSuite):
     def existing(self, subject: Subject) -> set[str]:
         """The copies."""
         return {path.name for path in subject.folder.parents[2].glob("backstay-*")}
+
+
+class TestVss(ProviderSuite):
+    """VSS over a stand-in of the service, whose shadow copies are copies of an ext4 image, mounted."""
+
+    @pytest.fixture
+    def subject(self, tmp_path: Path) -> Iterator[Subject]:
+        """A folder on an image that is said to be NTFS."""
+        image = Image(tmp_path, "ext4")
+
+        def freeze(volume: str, id: str) -> Path:
+            shown = tmp_path / f"shown-{id}"
+            shown.mkdir()
+            run("mount", "-o", "loop,ro,noload", image.snapshot(id), shown)
+            return shown
+
+        def thaw(id: str) -> None:
+            run("umount", "--lazy", tmp_path / f"shown-{id}")
+            image.remove(id)
+
+        self.machine = StandInVss(freeze, thaw)
+        volume = b"Volume{9f0e3f2a-0000-0000-0000-100000000000}"
+        provider = Vss(self.machine, self.machine.place_of, pause=lambda seconds: None)
+        self.names: dict[str, str] = {}
+        plan = provider.plan
+
+        def noting(volume: Volume, name: str, workspace: Workspace) -> RecoveryPoint:
+            point = plan(volume, name, workspace)
+            self.names[name] = point.identity["shadow"].decode()
+            return point
+
+        provider.plan = noting  # type: ignore[method-assign]
+        yield Subject(provider, folder_in(image), image.mounts(b"NTFS", volume))
+        self.machine.process_dies()
+        image.close()
+
+    def existing(self, subject: Subject) -> set[str]:
+        """By the names that recovery points have for them."""
+        return {name for name, id in self.names.items() if id in self.machine.shadows}

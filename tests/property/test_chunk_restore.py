@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from backstay.backup.file_content import ContentReader
 from backstay.domain.entry import FileStat
-from backstay.filesystem.metadata_posix import stat_of
+from backstay.filesystem.extras import stat_of
 from backstay.repository.chunker import MAXIMUM, MINIMUM, SMALL_FILE, Chunker
 from backstay.repository.pack import BlobKind
 from backstay.repository.tree import iterate_chunks

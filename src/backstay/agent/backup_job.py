@@ -11,7 +11,7 @@ from backstay.agent.scripts import run_scripts
 from backstay.backup.own_places import own_places, rule_text
 from backstay.backup.workflow import BackupOutcome, BackupRequest, run_backup
 from backstay.domain.content_rule import ContentRule
-from backstay.domain.default_rules import linux_rules
+from backstay.domain.default_rules import rules_of_this_system
 from backstay.domain.entry import Grade
 from backstay.protocol.client import AgentClient
 from backstay.protocol.report import Outcome, ProblemReport
@@ -33,7 +33,7 @@ def back_up(
     repository = WriteOnlyRepository(
         access.gateway, access.storage, access.retrying, secrets, cache=cache_root()
     )
-    rule = linux_rules() if ticket.default_rules else ContentRule()
+    rule = rules_of_this_system() if ticket.default_rules else ContentRule()
     rule += ContentRule.parse(ticket.rule.encode("utf-8", "surrogateescape"), "the set's content rule")
     request = BackupRequest(
         ticket.paths,

@@ -1,6 +1,5 @@
 """One regular file into blobs: read it, notice whether it changes meanwhile, cut it, store its pieces."""
 
-import os
 import stat
 import time
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from backstay.repository.chunker import SMALL_FILE, Chunker
 from backstay.repository.pack import BlobKind
 from backstay.repository.tree import ChunkList
 from backstay.storage.interface import Buffer
+from backstay.system.calls import os
 
 INLINE = 512
 """Content up to this many bytes is kept in the entry itself."""

@@ -7,7 +7,6 @@ root, and no subvolume nested in it, turns into the empty folder that a recovery
 has in its place; and a mount point is as recognisable as it is live.
 """
 
-import os
 import secrets
 import stat
 import time
@@ -19,14 +18,20 @@ from backstay.backup.scan_state import state_root
 from backstay.backup.source import SourceRoot
 from backstay.domain.entry import Grade
 from backstay.domain.errors import SourceError
-from backstay.filesystem.reader import sync_filesystem
-from backstay.recovery_points.btrfs import hidden_folder
 from backstay.recovery_points.live import is_same_for_all, needs_no_freezing, why_live
 from backstay.recovery_points.provider import Provider, RecoveryPoint
 from backstay.recovery_points.record import Records
-from backstay.recovery_points.registry import PROVIDERS, provider_for, sweep
+from backstay.recovery_points.registry import (
+    PROVIDERS,
+    own_folders,
+    provider_for,
+    read_mounts,
+    sweep,
+    workspace_named,
+)
 from backstay.recovery_points.volume import Mount, Mounts, Volume, real_place
-from backstay.recovery_points.workspace import WORKSPACES, Workspace
+from backstay.system.calls import os
+from backstay.system.host import sync_filesystem
 
 
 @dataclass
@@ -99,7 +104,7 @@ def freeze(
     """
     noted = Records(records or state_root() / "recovery-points")
     messages = sweep(noted, providers)
-    job = _Job(noted, Mounts.read(), allow_live, cross_mounts, providers)
+    job = _Job(noted, read_mounts(), allow_live, cross_mounts, providers)
     frozen = FrozenSource([], time.time_ns(), messages, _job=job)
     try:
         for root in roots:
@@ -129,11 +134,11 @@ class _Job:
         self._is_root = os.geteuid() == 0
         self._providers = providers if self._is_root else ()
         self._token = secrets.token_hex(8)
-        self._workspace = Workspace(self._token)
+        self._workspace = workspace_named(self._token)
         self._taken: dict[tuple[str | bytes | int, ...], RecoveryPoint | None] = {}
         self._noted: list[tuple[Provider, RecoveryPoint]] = []
         self._views: list[str] = []
-        self._own = [os.fsencode(WORKSPACES), *filter(None, map(hidden_folder, mounts.all))]
+        self._own = own_folders(mounts)
         self._told: set[int] = set()
         self.messages: list[str] = []
 
@@ -227,7 +232,11 @@ class _Job:
         sync_filesystem(volume.place)
         try:
             point = provider.plan(volume, f"backstay-{self._token}-{len(self._noted)}", self._workspace)
-            self._records.write(self._token, point)
+            try:
+                self._records.write(self._token, point)
+            except SourceError:
+                provider.release(point, self._workspace)
+                raise
             self._noted.append((provider, point))
             provider.take(point, volume, self._workspace)
             provider.validate(point, volume)
@@ -235,6 +244,7 @@ class _Job:
             self._live_after_all(f"{os.fsdecode(volume.place)!r} is read live: {error}", error)
             return None
         self.messages.append(f"{point.volume} is frozen: a {provider.name} recovery point")
+        self.messages += provider.remarks(point)
         return point
 
     def _view(self, folder: bytes, pieces: list[_Piece], frozen: FrozenSource) -> bytes:

@@ -1,6 +1,5 @@
 """What a backup leaves out of itself, and how a rule is kept in its record."""
 
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 from backstay.backup.scan_state import state_root
 from backstay.domain.content_rule import ContentRule
 from backstay.repository.repository import Repository, cache_root
+from backstay.system.host import chosen_path
 
 _SPECIAL = re.compile(rb"([\\*?\[\] !#])")
 
@@ -25,7 +25,7 @@ def own_places(repository: Repository, others: Sequence[Path] = ()) -> ContentRu
     """
     places = [Path(repository.storage.location), cache_root(), state_root(), *others]
     lines = [
-        b"/" + _SPECIAL.sub(rb"\\\1", os.fsencode(place.resolve()).lstrip(b"/")) + b"/"
+        b"/" + _SPECIAL.sub(rb"\\\1", chosen_path(str(place.resolve())).lstrip(b"/")) + b"/"
         for place in places
         if place.is_absolute()
     ]

@@ -5,7 +5,6 @@ stats and of the pages of the folders among them. Where it is equal, the segment
 stands, and none of its entries is looked at again.
 """
 
-import os
 import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -25,6 +24,7 @@ from backstay.filesystem.reasons import reason_of
 from backstay.filesystem.walker import Listed, list_directory, list_names, look_at
 from backstay.repository.details import Problem
 from backstay.repository.tree import MOST_ENTRIES, ends_segment
+from backstay.system.calls import os
 
 _SPLIT_FROM = 1024
 _TYPE = 0o170000

@@ -5,8 +5,6 @@ must never be ahead of the repository, so rows are committed only after a checkp
 made durable what they refer to.
 """
 
-import fcntl
-import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,6 +17,8 @@ import msgspec
 from backstay.domain.entry import Entry, Totals
 from backstay.domain.errors import AlreadyRunning, StorageError
 from backstay.repository.compression import compress, decompress
+from backstay.system.calls import os
+from backstay.system.host import lock_file, state_base
 
 _SCHEMA_VERSION = 2
 _SCHEMA = """
@@ -74,12 +74,11 @@ class Facts(msgspec.Struct, array_like=True):
 
 
 def state_root() -> Path:
-    """The folder for scan states: BACKSTAY_STATE, or the user's state folder (XDG)."""
+    """The folder for scan states: BACKSTAY_STATE, or the user's state folder."""
     chosen = os.environ.get("BACKSTAY_STATE")
     if chosen:
         return Path(chosen)
-    base = os.environ.get("XDG_STATE_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "state") / "backstay"
+    return state_base() / "backstay"
 
 
 class ScanState:
@@ -242,7 +241,7 @@ def open_scan_state(repository_id: bytes, backup_set: str, root: Path | None = N
         ) from error
     try:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_file(lock)
         except BlockingIOError:
             holder = os.pread(lock, 20, 0).decode("ascii", "replace").strip()
             raise AlreadyRunning(

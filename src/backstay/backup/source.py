@@ -1,11 +1,11 @@
 """The places that a backup reads: the set's paths, and where their frozen views are."""
 
-import os
 import stat
 from dataclasses import dataclass, field
 
 from backstay.domain.entry import Grade
 from backstay.domain.errors import SourceError
+from backstay.system.calls import os
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """Step 5: read what the scan found changed, store it, and build the pages of the tree bottom-up."""
 
-import os
 import stat
 import time
 from collections import OrderedDict
@@ -14,13 +13,14 @@ from backstay.backup.scan_state import Known, ScanState
 from backstay.backup.source import SourceRoot, parent_of
 from backstay.backup.spool import Item, Segment
 from backstay.domain.entry import Entry, FileStat, Grade, Totals
-from backstay.filesystem.metadata_posix import Extras, ExtrasReader, stat_of
+from backstay.filesystem.extras import Extras, stat_of
+from backstay.filesystem.metadata import ExtrasReader, Owners
 from backstay.filesystem.opening import DirectoryChain, open_directory
-from backstay.filesystem.owners import Owners
 from backstay.filesystem.reader import open_regular
 from backstay.filesystem.reasons import reason_of
 from backstay.repository.details import Problem
 from backstay.repository.tree import PageRow, put_entries, put_folder, totals_of
+from backstay.system.calls import os
 
 _LINKS_REMEMBERED = 65_536
 _NEVER = -1

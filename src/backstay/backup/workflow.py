@@ -1,6 +1,5 @@
 """The six steps of a backup, run as such; each is recorded with its state, figures and time."""
 
-import os
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -21,11 +20,12 @@ from backstay.backup.transmit import Transmit, Transmitted
 from backstay.domain.content_rule import ContentRule
 from backstay.domain.entry import Grade, Totals
 from backstay.domain.errors import BackstayError, Cancelled
-from backstay.filesystem.reader import sync_filesystem
 from backstay.repository.details import Details, Problem, StepRecord, put_details, put_problems
 from backstay.repository.manifest import Manifest, RestorePoint
 from backstay.repository.repository import Repository
 from backstay.repository.writing_session import WritingSession
+from backstay.system.calls import os
+from backstay.system.host import sync_filesystem
 
 REQUEST, TYPE, RECOVERY_POINT, ESTIMATE, TRANSMIT, CLEAN_UP = STEPS = (
     "request",

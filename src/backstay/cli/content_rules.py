@@ -17,9 +17,9 @@ def rules_from(file: Path | None, excludes: Sequence[str], *, default_rules: boo
     """
     rule = ContentRule()
     if default_rules:
-        from backstay.domain.default_rules import linux_rules
+        from backstay.domain.default_rules import rules_of_this_system
 
-        rule += linux_rules()
+        rule += rules_of_this_system()
     if file is not None:
         try:
             text = file.read_bytes()

@@ -1,6 +1,5 @@
 """Arguments and options that several commands share."""
 
-import os
 from pathlib import Path
 
 import click
@@ -30,4 +29,6 @@ backup_set = click.option(
 
 def point_path(path: str) -> bytes:
     """A path inside a restore point as a user writes it: absolute, or relative to the working folder."""
-    return os.path.abspath(os.fsencode(path))
+    from backstay.system import host
+
+    return host.point_path(path)

@@ -17,6 +17,7 @@ from backstay.cli.output import Output, path_fields
 from backstay.cli.text import counted, seconds, shown, size
 from backstay.domain.errors import Cancelled
 from backstay.repository.details import StepRecord
+from backstay.system.host import ENDING_SIGNALS, alarm_after
 
 _PLAIN_SECONDS = 10.0
 _JSON_SECONDS = 1.0
@@ -184,14 +185,13 @@ def watched(output: Output) -> Iterator[Watcher]:
         if watcher.cancelled:
             raise KeyboardInterrupt
         watcher.cancelled = True
-        signal.setitimer(signal.ITIMER_REAL, _PATIENCE_SECONDS)
+        alarm_after(_PATIENCE_SECONDS)
 
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
-    before = [(number, signal.signal(number, stop)) for number in numbers]
+    before = [(number, signal.signal(number, stop)) for number in ENDING_SIGNALS]
     try:
         yield watcher
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        alarm_after(0)
         for number, handler in before:
             signal.signal(number, handler)
         watcher.close()

@@ -1,11 +1,11 @@
 """The file with a recovery key sheet, made before the key: no key is made that could not be kept."""
 
-import os
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
 from backstay.domain.errors import StorageError, UsageError
+from backstay.system.calls import os
 
 
 class RecoveryFile:
@@ -57,6 +57,7 @@ class RecoveryFile:
         Raises:
             StorageError: the key is in force, yet it could not be kept.
         """
+        from backstay.storage.local import sync_folder
         from backstay.storage.publish import publish
 
         final = self._wanted or self._folder / f"backstay-recovery-{repository_id.hex()}.txt"
@@ -66,11 +67,7 @@ class RecoveryFile:
                 file.flush()
                 os.fsync(file.fileno())
             publish(self._aside, final, self._aside)
-            folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            sync_folder(self._folder)
         except OSError as error:
             raise StorageError(
                 f"the recovery key sheet {final} could not be written: {error.strerror}",

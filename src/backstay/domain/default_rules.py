@@ -5,6 +5,8 @@ lost+found (which holds what fsck rescued) stay in. Folders that the system moun
 that a restored system has its mount points. Any line is undone by a `!` line, for example `!/swapfile`.
 """
 
+import sys
+
 from backstay.domain.content_rule import ContentRule
 
 LINUX = r"""
@@ -58,3 +60,8 @@ def linux_rules() -> ContentRule:
 def windows_rules() -> ContentRule:
     """The default rules of a Windows file server; its paths begin with the drive, as in b"C:/Users"."""
     return ContentRule.parse(WINDOWS, ORIGIN, numbered=False)
+
+
+def rules_of_this_system() -> ContentRule:
+    """The default rules of the file server that this runs on."""
+    return windows_rules() if sys.platform == "win32" else linux_rules()

@@ -9,9 +9,11 @@ import fcntl
 import os
 import stat
 import struct
-from typing import Final, NamedTuple
+from typing import Final
 
-from backstay.domain.entry import FileStat
+from backstay.domain.entry import Entry
+from backstay.filesystem.extras import Extras
+from backstay.filesystem.inode_flags import PROTECTED, USER_FLAGS
 from backstay.filesystem.reasons import reason_of
 
 # <linux/fs.h>; the request numbers are _IOR('f', 1, long) and _IOW('f', 2, long), the value is an int.
@@ -21,32 +23,11 @@ _SET_FLAGS: Final = 1 << 30 | _LONG << 16 | ord("f") << 8 | 2
 _ROOM: Final = bytes(_LONG)
 _FLAGS: Final = struct.Struct("I")
 
-IMMUTABLE: Final = 0x00000010
-APPEND_ONLY: Final = 0x00000020
-CASE_FOLDED: Final = 0x40000000
+CARRIES_MODES: Final = True
+"""Whether the file systems of this kind of system keep modes and owners as numbers."""
 
-FLAG_NAMES: Final = {
-    0x00000001: "secure deletion",
-    0x00000002: "undeletable",
-    0x00000004: "compressed",
-    0x00000008: "synchronous",
-    IMMUTABLE: "immutable",
-    APPEND_ONLY: "append only",
-    0x00000040: "no dump",
-    0x00000080: "no atime",
-    0x00000400: "not compressed",
-    0x00004000: "journalled data",
-    0x00008000: "no tail merging",
-    0x00010000: "synchronous directory",
-    0x00020000: "top of a directory hierarchy",
-    0x00800000: "no copy on write",
-    0x02000000: "direct access",
-    0x20000000: "project inherited",
-    CASE_FOLDED: "case folded",
-}
-"""The inode flags that a user can set, as ioctl_iflags(2) and chattr(1) list them."""
-
-USER_FLAGS: Final = sum(FLAG_NAMES)
+TIME_GRAIN_NS: Final = 1
+"""Modification times are kept to a multiple of this."""
 
 MOST_XATTR_BYTES: Final = 1 << 20
 """Extended attributes of one file beyond this are not kept; ext4 and NFS have at most 64 KiB."""
@@ -54,39 +35,8 @@ MOST_XATTR_BYTES: Final = 1 << 20
 _NOT_SUPPORTED: Final = (errno.EOPNOTSUPP, errno.ENOTTY, errno.ENOSYS)
 
 
-class Extras(NamedTuple):
-    """What belongs to a file beyond its stat.
-
-    Attributes:
-        xattrs: extended attributes of every namespace that may be listed, sorted by name.
-        flags: inode flags, only those of `USER_FLAGS`.
-        rdev: the number of a character or block device, else 0.
-        problem: what could not be captured and why, or empty.
-    """
-
-    xattrs: tuple[tuple[bytes, bytes], ...] = ()
-    flags: int = 0
-    rdev: int = 0
-    problem: str = ""
-
-
 _NO_EXTRAS: Final = Extras()
 _NO_XATTRS: Final[tuple[tuple[tuple[bytes, bytes], ...], str]] = ((), "")
-
-
-def stat_of(name: bytes, st: os.stat_result) -> FileStat:
-    """The scan's view of the entry `name` whose lstat is `st`."""
-    return FileStat(
-        name,
-        st.st_mode,
-        st.st_size,
-        st.st_mtime_ns,
-        st.st_ctime_ns,
-        st.st_ino,
-        st.st_uid,
-        st.st_gid,
-        st.st_nlink,
-    )
 
 
 def path_at(dir_fd: int, name: bytes) -> bytes:
@@ -103,6 +53,33 @@ def get_flags(fd: int) -> int:
 def set_flags(fd: int, flags: int) -> None:
     """Replace the inode flags of the open file or directory. Raises OSError."""
     fcntl.ioctl(fd, _SET_FLAGS, _FLAGS.pack(flags).ljust(_LONG, b"\0"))
+
+
+def lift_protection(fd: int) -> int:
+    """Take from the open file or directory the flags that forbid changes; returns those that it had.
+
+    Zero also where they cannot be changed.
+    """
+    try:
+        flags = get_flags(fd)
+        if flags & PROTECTED:
+            set_flags(fd, flags & ~PROTECTED)
+        return flags & PROTECTED
+    except OSError:
+        return 0
+
+
+def protect(fd: int, flags: int) -> None:
+    """Give back what `lift_protection` took. Raises OSError."""
+    set_flags(fd, get_flags(fd) | flags)
+
+
+def make_node(dir_fd: int, name: bytes, entry: Entry) -> None:
+    """Make the symbolic link, fifo, socket or device `name` of the open directory. Raises OSError."""
+    if entry.is_symlink:
+        os.symlink(entry.inline or b"", name, dir_fd=dir_fd)
+    else:
+        os.mknod(name, stat.S_IFMT(entry.mode) | 0o600, entry.rdev, dir_fd=dir_fd)
 
 
 class ExtrasReader:

@@ -11,12 +11,14 @@ import stat
 from typing import Final
 
 from backstay.domain.entry import Entry
-from backstay.filesystem.metadata_posix import FLAG_NAMES, get_flags, path_at, set_flags
+from backstay.filesystem.inode_flags import FLAG_NAMES
+from backstay.filesystem.metadata_posix import get_flags, path_at, set_flags
 from backstay.filesystem.owners import Owners
 from backstay.filesystem.reasons import reason_of
 
 _FLAGS_BEFORE_DATA: Final = 0x00000004 | 0x00000400 | 0x00800000 | 0x02000000
-_PERMISSIONS: Final = ("system.posix_acl_", "security.", "trusted.")
+_PERMISSIONS: Final = ("system.posix_acl_", "security.", "trusted.", "system.ntfs_acl")
+_OF_WINDOWS: Final = (b"system.ntfs_", b"backstay.")
 _TITLES: Final = {
     "system.posix_acl_access": "access control list",
     "system.posix_acl_default": "default access control list",
@@ -161,6 +163,9 @@ def _set_xattr(file: int | bytes, name: bytes, value: bytes) -> str:
     try:
         os.setxattr(file, name, value, follow_symlinks=isinstance(file, int))
     except OSError as error:
+        if name.startswith(_OF_WINDOWS) and error.errno == errno.EOPNOTSUPP:
+            # Only ntfs-3g takes these; the plan has said so.
+            return ""
         return f"{_title(os.fsdecode(name))} could not be set: {reason_of(error)}"
     return ""
 

@@ -4,10 +4,11 @@ A path is limited to 4096 bytes (PATH_MAX) and may lead anywhere once somebody s
 link; a chain of `openat` calls with O_NOFOLLOW has neither fault.
 """
 
-import os
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Final, Self
+
+from backstay.system.calls import os
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MOST_OPEN: Final = 96

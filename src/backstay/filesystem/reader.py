@@ -5,14 +5,13 @@ swap one in and lead the backup out of its tree. What the operating system refus
 which `reasons.reason_of` has words: one file's trouble is a line in the job, not the end of it.
 """
 
-import ctypes
 import errno
-import os
 import stat
 from collections.abc import Callable, Iterator
 from typing import Final
 
 from backstay.domain.entry import FileStat
+from backstay.system.calls import os
 
 WINDOW: Final = 8 << 20
 """Bytes of a large file that are asked of the kernel at a time."""
@@ -124,21 +123,6 @@ def _is_cached(fd: int, offset: int, length: int) -> bool:
     except OSError as error:
         return error.errno != errno.EAGAIN
     return True
-
-
-def sync_filesystem(path: bytes) -> None:
-    """Write back what the kernel holds of the filesystem on which `path` lies: syncfs(2).
-
-    Never raises: a filesystem that cannot do it is as safe as it was.
-    """
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError:
-        return
-    try:
-        ctypes.CDLL(None).syncfs(fd)
-    finally:
-        os.close(fd)
 
 
 def same_version(before: FileStat, st: os.stat_result) -> bool:

@@ -4,47 +4,57 @@ import errno
 
 from backstay.domain.errors import TargetError
 
-_REASONS = {
-    errno.EACCES: "permission denied",
-    errno.EPERM: "operation not permitted",
-    errno.EIO: "input/output error",
-    errno.ENOENT: "vanished while the backup ran",
-    errno.ESTALE: "vanished while the backup ran",
-    errno.ENOTDIR: "became another kind of file while the backup ran",
-    errno.EISDIR: "became another kind of file while the backup ran",
-    errno.ELOOP: "became another kind of file while the backup ran",
-    errno.ENXIO: "became another kind of file while the backup ran",
-    errno.EBUSY: "in use by another process",
-    errno.ETXTBSY: "in use by another process",
-    errno.EAGAIN: "locked by another process",
-    errno.ENAMETOOLONG: "name too long",
-    errno.EMFILE: "too many open files",
-    errno.ENFILE: "too many open files",
-    errno.ENOMEM: "out of memory",
-    errno.ENOSPC: "no space left on the disk",
-    errno.EDQUOT: "disk quota exceeded",
-    errno.EROFS: "the file system is read-only",
-    errno.EOPNOTSUPP: "not supported by the file system",
-    errno.ENOTTY: "not supported by the file system",
-    errno.ETIMEDOUT: "the file system did not answer",
-    errno.ENOTCONN: "the file system is not connected",
-    errno.EUCLEAN: "the file system is damaged",
-    errno.EBADMSG: "the file system is damaged",
-    errno.EKEYREJECTED: "the encryption key is not there",
-    errno.ENOKEY: "the encryption key is not there",
-    errno.EEXIST: "something of that name is already there",
-    errno.ENOTEMPTY: "the folder is not empty",
-    errno.EMLINK: "too many hard links to one file",
-    errno.EFBIG: "larger than the file system can hold",
-    errno.EINVAL: "not accepted by the file system",
-}
 
-_STOPS_A_RESTORE = {
-    errno.ENOSPC: "make room there, or restore to another place",
-    errno.EDQUOT: "raise the quota, or restore to another place",
-    errno.EROFS: "mount it writable, or restore to another place",
-    errno.EIO: "check the disk there, or restore to another place",
-}
+def _by_number(words: dict[str, str]) -> dict[int, str]:
+    """By errno; not every platform has each."""
+    return {getattr(errno, name): text for name, text in words.items() if hasattr(errno, name)}
+
+
+_REASONS = _by_number(
+    {
+        "EACCES": "permission denied",
+        "EPERM": "operation not permitted",
+        "EIO": "input/output error",
+        "ENOENT": "vanished while the backup ran",
+        "ESTALE": "vanished while the backup ran",
+        "ENOTDIR": "became another kind of file while the backup ran",
+        "EISDIR": "became another kind of file while the backup ran",
+        "ELOOP": "became another kind of file while the backup ran",
+        "ENXIO": "became another kind of file while the backup ran",
+        "EBUSY": "in use by another process",
+        "ETXTBSY": "in use by another process",
+        "EAGAIN": "locked by another process",
+        "ENAMETOOLONG": "name too long",
+        "EMFILE": "too many open files",
+        "ENFILE": "too many open files",
+        "ENOMEM": "out of memory",
+        "ENOSPC": "no space left on the disk",
+        "EDQUOT": "disk quota exceeded",
+        "EROFS": "the file system is read-only",
+        "EOPNOTSUPP": "not supported by the file system",
+        "ENOTTY": "not supported by the file system",
+        "ETIMEDOUT": "the file system did not answer",
+        "ENOTCONN": "the file system is not connected",
+        "EUCLEAN": "the file system is damaged",
+        "EBADMSG": "the file system is damaged",
+        "EKEYREJECTED": "the encryption key is not there",
+        "ENOKEY": "the encryption key is not there",
+        "EEXIST": "something of that name is already there",
+        "ENOTEMPTY": "the folder is not empty",
+        "EMLINK": "too many hard links to one file",
+        "EFBIG": "larger than the file system can hold",
+        "EINVAL": "not accepted by the file system",
+    }
+)
+
+_STOPS_A_RESTORE = _by_number(
+    {
+        "ENOSPC": "make room there, or restore to another place",
+        "EDQUOT": "raise the quota, or restore to another place",
+        "EROFS": "mount it writable, or restore to another place",
+        "EIO": "check the disk there, or restore to another place",
+    }
+)
 
 
 def reason_of(error: OSError) -> str:

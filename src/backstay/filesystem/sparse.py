@@ -1,9 +1,10 @@
 """Where a sparse file has data and where it has holes (lseek(2), SEEK_DATA and SEEK_HOLE)."""
 
 import errno
-import os
 from collections.abc import Iterator
 from typing import NamedTuple
+
+from backstay.system.calls import os
 
 
 class Extent(NamedTuple):

@@ -1,12 +1,12 @@
 """Listing directories: every entry with its stat, sorted by name, in bounded memory."""
 
 import heapq
-import os
 import tempfile
 from collections.abc import Iterator
 from typing import BinaryIO
 
 from backstay.filesystem.reasons import reason_of
+from backstay.system.calls import os
 
 _SORTED_IN_MEMORY = 65_536
 

@@ -10,29 +10,22 @@ list of clauses without the path.
 """
 
 import itertools
-import os
 import stat
 from typing import Final
 
 from backstay.domain.entry import Entry
-from backstay.filesystem.metadata_posix import (
-    APPEND_ONLY,
-    CASE_FOLDED,
-    IMMUTABLE,
-    get_flags,
-    set_flags,
-)
-from backstay.filesystem.metadata_restore import MetadataWriter
+from backstay.filesystem import metadata
+from backstay.filesystem.inode_flags import CASE_FOLDED
+from backstay.filesystem.metadata import MetadataWriter, Owners
 from backstay.filesystem.opening import open_directory
-from backstay.filesystem.owners import Owners
 from backstay.filesystem.reasons import raise_if_target_failed, reason_of
+from backstay.system.calls import os
 
 ASIDE_PREFIX: Final = b".backstay-restore-"
 """Names that start so are files that a restore has not finished."""
 
 _NEW: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _EXISTING: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-_PROTECTED: Final = IMMUTABLE | APPEND_ONLY
 
 
 class TreeWriter:
@@ -63,7 +56,7 @@ class TreeWriter:
         except FileExistsError:
             fd = open_directory(dir_fd, name)
             try:
-                _lift(fd)
+                metadata.lift_protection(fd)
                 mode = stat.S_IMODE(os.fstat(fd).st_mode)
                 if mode & 0o700 != 0o700:
                     os.fchmod(fd, mode | 0o700)
@@ -190,10 +183,7 @@ class TreeWriter:
         """
         target = self._aside_name() if replace else name
         try:
-            if entry.is_symlink:
-                os.symlink(entry.inline or b"", target, dir_fd=dir_fd)
-            else:
-                os.mknod(target, stat.S_IFMT(entry.mode) | 0o600, entry.rdev, dir_fd=dir_fd)
+            metadata.make_node(dir_fd, target, entry)
         except PermissionError as error:
             if not (stat.S_ISCHR(entry.mode) or stat.S_ISBLK(entry.mode)):
                 raise
@@ -293,19 +283,9 @@ def lift_protection(dir_fd: int, name: bytes) -> int:
         return 0
     try:
         kind = os.fstat(fd).st_mode
-        return _lift(fd) if stat.S_ISREG(kind) or stat.S_ISDIR(kind) else 0
+        return metadata.lift_protection(fd) if stat.S_ISREG(kind) or stat.S_ISDIR(kind) else 0
     finally:
         os.close(fd)
-
-
-def _lift(fd: int) -> int:
-    try:
-        flags = get_flags(fd)
-        if flags & _PROTECTED:
-            set_flags(fd, flags & ~_PROTECTED)
-        return flags & _PROTECTED
-    except OSError:
-        return 0
 
 
 def _link(source: bytes, name: bytes, source_dir_fd: int, dir_fd: int) -> None:
@@ -315,6 +295,6 @@ def _link(source: bytes, name: bytes, source_dir_fd: int, dir_fd: int) -> None:
 def _protect(dir_fd: int, name: bytes, flags: int) -> None:
     fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
     try:
-        set_flags(fd, get_flags(fd) | flags)
+        metadata.protect(fd, flags)
     finally:
         os.close(fd)

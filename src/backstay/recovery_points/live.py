@@ -1,8 +1,7 @@
 """What cannot be frozen, and why, in words."""
 
-import os
-
 from backstay.recovery_points.volume import Mount
+from backstay.system.calls import os
 
 _OF_THE_KERNEL = frozenset(
     (

@@ -1,6 +1,5 @@
 """What every way to freeze a volume promises."""
 
-import os
 import stat
 from abc import ABC, abstractmethod
 
@@ -9,6 +8,7 @@ import msgspec
 from backstay.domain.errors import SourceError
 from backstay.recovery_points.volume import Mount, Mounts, Volume
 from backstay.recovery_points.workspace import Workspace
+from backstay.system.calls import os
 
 
 class RecoveryPoint(msgspec.Struct, frozen=True):
@@ -81,6 +81,10 @@ class Provider(ABC):
         Raises:
             SourceError: it could not be made.
         """
+
+    def remarks(self, point: RecoveryPoint) -> list[str]:
+        """What else is worth a line in the job, once it has been taken."""
+        return []
 
     def validate(self, point: RecoveryPoint, volume: Volume) -> None:
         """Make sure that it exists and can be read, and that the volume's place is in it.

@@ -7,8 +7,6 @@ another one in another container. Whoever sweeps holds the lock meanwhile, so th
 sweepers never work on the same record.
 """
 
-import fcntl
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +16,9 @@ import msgspec
 
 from backstay.domain.errors import SourceError
 from backstay.recovery_points.provider import RecoveryPoint
+from backstay.storage.local import sync_folder
+from backstay.system.calls import os
+from backstay.system.host import lock_file
 
 _SUFFIX = ".point"
 _ASIDE = ".new"
@@ -56,7 +57,7 @@ class Records:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             fd = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lock_file(fd)
                 os.write(fd, msgspec.json.encode(record))
                 os.fsync(fd)
                 aside.rename(final)
@@ -123,7 +124,7 @@ class Records:
         except OSError:
             return None
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_file(fd)
             record = msgspec.json.decode(path.read_bytes(), type=Record)
             if "/" in record.workspace:
                 raise msgspec.ValidationError
@@ -135,8 +136,4 @@ class Records:
         return record
 
     def _sync(self) -> None:
-        fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        sync_folder(self._folder)

@@ -1,10 +1,11 @@
 """Which mount holds a path: proc_pid_mountinfo(5), read once for a backup."""
 
-import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Self
+
+from backstay.system.calls import os
 
 _MOUNTINFO = Path("/proc/self/mountinfo")
 _ESCAPE = re.compile(rb"\\([0-7]{3})")

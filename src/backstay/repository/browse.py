@@ -1,6 +1,5 @@
 """Looking into restore points: folders, searches, all versions of one file."""
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatchcase
 from typing import NamedTuple
@@ -12,6 +11,7 @@ from backstay.repository.content import FileContent
 from backstay.repository.manifest import RestorePoint
 from backstay.repository.repository import Repository
 from backstay.repository.tree import find_entry, iterate_folder
+from backstay.system.calls import os
 
 
 class Found(NamedTuple):

@@ -16,7 +16,6 @@ local cache (`index_cache`). Everything in a run can be rebuilt from pack traile
 from __future__ import annotations
 
 import mmap
-import os
 import sys
 from array import array
 from bisect import bisect_left
@@ -27,6 +26,7 @@ from typing import NamedTuple
 from backstay.domain.errors import DamagedObject
 from backstay.repository.encryption import check_magic
 from backstay.repository.pack import PREFIX, Trailer
+from backstay.system.calls import os
 
 MAGIC = b"BSINDEX1"
 HEADER_LENGTH = 32

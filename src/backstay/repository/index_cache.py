@@ -5,7 +5,6 @@ look present: prefixes are 128 bits of a keyed hash, and what a look-up yields i
 checked against the blob's id when it is read.
 """
 
-import os
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +16,7 @@ from backstay.repository.encryption import unseal
 from backstay.repository.index import MAGIC, Index, Run, check_run
 from backstay.repository.layout import INDEX, digest_of, object_name
 from backstay.storage.interface import Storage
+from backstay.system.calls import os
 
 MOST_RUNS = 8
 """With more runs than this the smaller ones are merged."""
@@ -115,7 +115,7 @@ class IndexCache:
         merge_runs([run for run, _ in chosen], aside)
         self._write(path.with_suffix(".sources"), listing.encode())
         _sync(aside)
-        aside.rename(path)
+        _publish(aside, path)
         return [*kept, (Run(path), sources)]
 
     def _drop_unused(self, used: set[Path]) -> None:
@@ -124,15 +124,17 @@ class IndexCache:
                 self._forget(path)
 
     def _forget(self, path: Path) -> None:
-        path.unlink(missing_ok=True)
-        path.with_suffix(".sources").unlink(missing_ok=True)
+        # Windows deletes nothing that some process has mapped: it stays until the next time.
+        with suppress(PermissionError):
+            path.unlink(missing_ok=True)
+            path.with_suffix(".sources").unlink(missing_ok=True)
 
     def _write(self, path: Path, content: bytes) -> None:
         aside = path.with_name(f"{path.name}.{os.getpid()}.aside")
         try:
             aside.write_bytes(content)
             _sync(aside)
-            aside.rename(path)
+            _publish(aside, path)
         except OSError as error:
             aside.unlink(missing_ok=True)
             raise StorageError(
@@ -141,9 +143,20 @@ class IndexCache:
             ) from error
 
 
+def _publish(aside: Path, path: Path) -> None:
+    try:
+        aside.replace(path)
+    except PermissionError:
+        # Windows replaces nothing that some process has mapped; of one name the content is the same.
+        if not path.exists():
+            raise
+        aside.unlink()
+
+
 def _sync(path: Path) -> None:
     """A power cut must not leave a run whose name is there, but not its bytes."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    # Windows syncs only what is open for writing.
+    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
         os.fsync(fd)
     finally:

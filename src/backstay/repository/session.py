@@ -20,6 +20,7 @@ from backstay.repository.encryption import seal, unseal
 from backstay.repository.layout import SESSIONS
 from backstay.repository.wire import ShortId, decode_record
 from backstay.storage.interface import Storage
+from backstay.system.host import process_is_alive
 
 KIND = b"BSSESSN1"
 VERSION = 1
@@ -184,13 +185,7 @@ def refuse_second_collector(
 def _is_alive(session: SessionInfo) -> bool:
     if session.process == os.getpid():
         return session.id in _living
-    try:
-        os.kill(session.process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
+    return process_is_alive(session.process)
 
 
 def was_revoked(storage: Storage, session: bytes) -> bool:

@@ -1,6 +1,5 @@
 """Verification after a restore: every file is read again and compared with the ids of its blobs."""
 
-import os
 import stat
 from collections import deque
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from typing import Final
 
 from backstay.domain.entry import Entry
 from backstay.domain.errors import DamagedObject, StorageError
+from backstay.filesystem.metadata import CARRIES_MODES, TIME_GRAIN_NS
 from backstay.filesystem.opening import DirectoryChain
 from backstay.filesystem.past_cache import LARGE_FILE, FileDoor
 from backstay.filesystem.reasons import reason_of
@@ -18,6 +18,7 @@ from backstay.restore.outcome import RestoreOutcome
 from backstay.restore.plan import RestorePlan
 from backstay.restore.progress import Progress
 from backstay.restore.spool import FileRecord, Spool
+from backstay.system.calls import os
 
 _READERS = 2
 _AHEAD = 4
@@ -125,10 +126,11 @@ def _check(plan: RestorePlan, dir_fd: int, record: FileRecord) -> str:
 def _difference(plan: RestorePlan, entry: Entry, st: os.stat_result) -> str:
     if stat.S_IFMT(st.st_mode) != stat.S_IFMT(entry.mode):
         return "it is another kind of file than it was"
-    if st.st_mtime_ns != entry.mtime_ns:
+    if st.st_mtime_ns // TIME_GRAIN_NS != entry.mtime_ns // TIME_GRAIN_NS:
         return "its modification time on the disk is not what it was"
     if (
-        plan.with_permissions
+        CARRIES_MODES
+        and plan.with_permissions
         and not entry.is_symlink
         and stat.S_IMODE(st.st_mode) != stat.S_IMODE(entry.mode)
     ):

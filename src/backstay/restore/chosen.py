@@ -1,6 +1,5 @@
 """The parts of a restore point that are restored."""
 
-import os
 from collections.abc import Iterable, Iterator
 
 from backstay.domain.entry import Entry
@@ -9,6 +8,7 @@ from backstay.repository.browse import components
 from backstay.repository.details import read_details
 from backstay.repository.manifest import RestorePoint
 from backstay.repository.tree import ReadBlob, find_entry
+from backstay.system.calls import os
 
 
 class Chosen:

@@ -1,18 +1,18 @@
 """Making files below the target, one thread's part of it: keeps the current folder open."""
 
-import os
 import stat
 from typing import Final
 
 from backstay.domain.entry import Entry
+from backstay.filesystem.metadata import CARRIES_MODES, Owners
 from backstay.filesystem.opening import DirectoryChain
-from backstay.filesystem.owners import Owners
 from backstay.filesystem.reasons import raise_if_target_failed
 from backstay.filesystem.writer import TreeWriter, write_at
 from backstay.restore.existing import Action
 from backstay.restore.folders import Folders, Places
 from backstay.restore.spool import FileRecord
 from backstay.storage.interface import Buffer
+from backstay.system.calls import os
 
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _SPECIAL: Final = stat.S_ISUID | stat.S_ISGID | stat.S_ISVTX
@@ -60,7 +60,7 @@ class FileMaker:
             raise FolderUnusable
         self._folder = -1
         self._dir_fd = self._chain.open(self._places.components(folder))
-        self._given, self._plain = None, self._permissions
+        self._given, self._plain = None, self._permissions and CARRIES_MODES
         self._folder = folder
         return self._dir_fd
 

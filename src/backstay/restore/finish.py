@@ -1,7 +1,5 @@
 """The end of a restore: hard links, then the metadata of folders from the bottom up."""
 
-import os
-
 from backstay.filesystem.opening import DirectoryChain
 from backstay.filesystem.reasons import reason_of
 from backstay.filesystem.writer import TreeWriter
@@ -10,6 +8,7 @@ from backstay.restore.folders import Places
 from backstay.restore.outcome import RestoreOutcome
 from backstay.restore.plan import RestorePlan
 from backstay.restore.progress import Progress
+from backstay.system.calls import os
 
 _PROGRESS_EVERY = 500
 

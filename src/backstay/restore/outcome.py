@@ -1,11 +1,11 @@
 """How a restore went."""
 
 import builtins
-import os
 from dataclasses import dataclass, field
 from threading import Lock
 
 from backstay.restore.spool import FileRecord
+from backstay.system.calls import os
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ recovered is kept as NAME.damaged-partial, with holes for the lost pieces, so th
 stands under the name of a good file; the file that had that name before stays.
 """
 
-import os
 from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from backstay.restore.existing import Action
 from backstay.restore.file_maker import FileMaker
 from backstay.restore.spool import FileRecord
 from backstay.storage.interface import Buffer
+from backstay.system.calls import os
 
 DAMAGED_SUFFIX = b".damaged-partial"
 

@@ -6,7 +6,6 @@ is written then.
 """
 
 import mmap
-import os
 import struct
 from collections.abc import Iterator
 from typing import Final, NamedTuple
@@ -17,6 +16,8 @@ import numpy.typing as npt
 from backstay.repository.bulk_lookup import BulkLookup
 from backstay.repository.index import Index
 from backstay.restore.spool import no_room, temporary_file
+from backstay.system.calls import os
+from backstay.system.host import forget_pages
 
 _PIECE: Final = struct.Struct("<QIIQQ32s")
 _DTYPE: Final = np.dtype(
@@ -115,7 +116,7 @@ class Pieces:
                 rows = np.frombuffer(mapped, _DTYPE)[order[start : start + _BLOCK]]
                 sorted_file.write(rows.tobytes())
                 # What was touched would otherwise stay in memory: the file may be as large as it likes.
-                mapped.madvise(mmap.MADV_DONTNEED)
+                forget_pages(mapped)
         sorted_file.flush()
         self._file.close()
         self._file = sorted_file

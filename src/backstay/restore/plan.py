@@ -1,6 +1,5 @@
 """What a restore will write, found before it writes anything; the dry run shows exactly this."""
 
-import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from backstay.repository.blob_source import BlobSource
 from backstay.repository.manifest import RestorePoint
 from backstay.repository.repository import Repository
 from backstay.repository.tree import PageRow, decode_page, iterate_chunks
+from backstay.restore.carry_over import ON_WINDOWS, CarryOver
 from backstay.restore.chosen import WHOLE, Chosen, choose, choose_set, chosen_children, entry_at, not_there
 from backstay.restore.existing import Action, Existing, decide
 from backstay.restore.folders import Folders, Places
@@ -21,6 +21,7 @@ from backstay.restore.pieces import Pieces
 from backstay.restore.progress import PLAN, Progress, Silent
 from backstay.restore.spool import FileRecord, FolderRecord, LinkRecord, Spool
 from backstay.restore.target_view import TargetView
+from backstay.system.calls import os
 
 _TOLD = 1000
 _PROGRESS_EVERY = 1000
@@ -73,6 +74,7 @@ class RestorePlan:
         figures: what will be written.
         problems: what cannot be restored, as known before.
         warnings: files that are restored, yet not as they were at one moment; the first thousand.
+        notes: what cannot be carried over to this system, a sentence each.
         prepared: small files, links and special files; `files`: those put together from pieces.
     """
 
@@ -85,6 +87,7 @@ class RestorePlan:
     figures: PlanFigures = field(default_factory=PlanFigures)
     problems: list[RestoreProblem] = field(default_factory=list)
     warnings: list[RestoreProblem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     folders: Folders = field(default_factory=Folders)
     prepared: Spool[FileRecord] = field(default_factory=lambda: Spool(FileRecord))
     files: Spool[FileRecord] = field(default_factory=lambda: Spool(FileRecord))
@@ -154,11 +157,13 @@ class _Level:
         number: the folder's in the plan.
         exists: whether it exists at the target.
         entries: what is still to be looked at, each with the parts of it that were chosen.
+        taken: names in it so far, where case does not tell them apart.
     """
 
     number: int
     exists: bool
     entries: Iterator[tuple[Entry, Chosen]]
+    taken: dict[str, bytes] | None = field(default_factory=lambda: {} if ON_WINDOWS else None)
 
 
 class _Planner:
@@ -172,6 +177,7 @@ class _Planner:
         self._progress = progress
         self._names: list[bytes] = []
         self._linked = HardLinks()
+        self._carry_over = CarryOver(original=plan.target == b"/", with_permissions=plan.with_permissions)
         self._seen = 0
 
     def run(self, paths: list[bytes], *, strip: bool) -> None:
@@ -188,6 +194,7 @@ class _Planner:
                 plan.problems.append(RestoreProblem(where, "the list of its pieces is lost"))
         finally:
             self._linked.close()
+        plan.notes = self._carry_over.notes()
         plan.figures.links = len(plan.links)
         plan.pieces.arrange(plan.blobs.index)
         self._progress.phase_ended(PLAN, time.monotonic() - started)
@@ -257,7 +264,8 @@ class _Planner:
             self._view.enter(self._names)
 
     def _decide(self, level: _Level, entry: Entry, chosen: Chosen) -> tuple[Action, bytes]:
-        name = entry.name
+        self._carry_over.see(entry)
+        name = self._carry_over.name(entry, level.taken, is_top=not self._names)
         there = self._view.stat(name) if level.exists else None
         if there is None:
             return Action.CREATE, name

@@ -1,6 +1,5 @@
 """Records of a plan, kept in a temporary file, so that a million files take no memory."""
 
-import os
 import tempfile
 from array import array
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ import msgspec
 
 from backstay.domain.entry import Entry
 from backstay.domain.errors import TargetError
+from backstay.system.calls import os
 
 _WINDOW = 64 << 10
 _MARK_EVERY = 256

@@ -1,12 +1,12 @@
 """What is at the target before a restore. Looks, and changes nothing."""
 
-import os
 from datetime import datetime
 
 from backstay.domain.errors import TargetError
 from backstay.filesystem.opening import DirectoryChain
 from backstay.filesystem.reasons import reason_of
 from backstay.restore.existing import Existing, name_beside
+from backstay.system.calls import os
 
 
 class TargetView:

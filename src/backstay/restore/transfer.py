@@ -1,14 +1,13 @@
 """Writing the content: folders first, then everything in them; every frame is fetched and decoded once."""
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock, local
 
 from backstay.domain.errors import DamagedObject, StorageError, StorageUnavailable
+from backstay.filesystem.metadata import Owners
 from backstay.filesystem.opening import DirectoryChain, open_directory
-from backstay.filesystem.owners import Owners
 from backstay.filesystem.reasons import reason_of
 from backstay.filesystem.writer import TreeWriter, discard
 from backstay.repository.blob_source import BlobSource
@@ -24,6 +23,7 @@ from backstay.restore.plan import RestorePlan
 from backstay.restore.progress import Progress
 from backstay.restore.spool import FileRecord, FolderRecord, SpoolReader
 from backstay.storage.interface import Buffer
+from backstay.system.calls import os
 
 _WRITERS = 4
 _AHEAD = 6

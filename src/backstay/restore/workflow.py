@@ -1,12 +1,11 @@
 """A restore from its plan to its outcome."""
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from backstay.domain.errors import TargetError
-from backstay.filesystem.owners import Owners
+from backstay.filesystem.metadata import Owners
 from backstay.filesystem.reasons import raise_if_target_failed, reason_of
 from backstay.filesystem.writer import TreeWriter
 from backstay.restore.check import verify
@@ -15,6 +14,7 @@ from backstay.restore.outcome import RestoreOutcome
 from backstay.restore.plan import RestorePlan
 from backstay.restore.progress import FINISH, VERIFY, WRITE, Progress, Silent
 from backstay.restore.transfer import Transfer
+from backstay.system.calls import os
 
 
 def run_restore(

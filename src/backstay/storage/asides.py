@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from backstay.storage.file_bytes import write_all
+from backstay.system.host import process_is_alive
 
 STALE_AFTER = 24 * 3600.0
 """Seconds without a write after which an aside of another machine counts as abandoned."""
@@ -64,7 +65,7 @@ class Asides:
 
     def _abandoned(self, host: str, pid: int, entry: os.DirEntry[str]) -> bool:
         if host == self._host:
-            return not _alive(pid)
+            return not process_is_alive(pid)
         try:
             return time.time() - entry.stat().st_mtime > STALE_AFTER
         except FileNotFoundError:
@@ -86,15 +87,3 @@ def _host() -> str:
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text())
         parts.append(os.readlink("/proc/self/ns/pid"))
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
-
-
-def _alive(pid: int) -> bool:
-    if os.name != "posix":
-        return True  # there, os.kill with signal 0 would end the process instead of asking
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True

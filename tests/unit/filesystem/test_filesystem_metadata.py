@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from backstay.filesystem.metadata_posix import USER_FLAGS, Extras, ExtrasReader, get_flags, stat_of
+from backstay.filesystem.extras import Extras, stat_of
+from backstay.filesystem.inode_flags import USER_FLAGS
+from backstay.filesystem.metadata_posix import ExtrasReader, get_flags
 from backstay.filesystem.owners import Owners
 
 NOBODYS_ID = 3_999_999_999

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from backstay.filesystem.metadata_posix import stat_of
+from backstay.filesystem.extras import stat_of
 from backstay.filesystem.reader import open_regular, read_extent, read_into, same_version
 from backstay.filesystem.reasons import reason_of
 from backstay.filesystem.sparse import data_extents

@@ -1,6 +1,5 @@
 """`backstay repo backup`: the six steps, from request to clean up."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,9 +72,10 @@ def command(
     )
     from backstay.backup.own_places import own_places, rule_text
     from backstay.backup.workflow import BackupRequest, run_backup
+    from backstay.system.host import chosen_path
 
     request = BackupRequest(
-        [os.fsencode(path) for path in paths],
+        [chosen_path(path) for path in paths],
         backup_set,
         rule + own_places(repository),
         rule_text(rule),

@@ -1,6 +1,5 @@
 """`backstay repo credential`: a key that can back up, and can neither read nor delete."""
 
-import os
 from pathlib import Path
 
 import click
@@ -40,6 +39,7 @@ def command(location: str, out: Path, passphrase_file: Path | None, as_json: boo
 def _write(out: Path, content: bytes) -> None:
     """Durably, for the owner alone, over nothing."""
     from backstay.domain.errors import UsageError
+    from backstay.system.calls import os
 
     try:
         fd = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

@@ -1,6 +1,5 @@
 """`backstay explain`: which rule includes or excludes a path."""
 
-import os
 import stat
 import time
 from pathlib import Path
@@ -10,6 +9,7 @@ import click
 from backstay.cli import options
 from backstay.cli.output import Output
 from backstay.domain.entry import FileStat
+from backstay.system.calls import os
 
 
 @click.command("explain")

@@ -108,6 +108,9 @@ def _tell_plan(plan: "RestorePlan", output: Output) -> None:
     ]
     when = local_time(plan.point.manifest.time_ns)
     output.line(f"restoring {plan.point.short_id} of {when} to {shown(plan.target)}: {', '.join(parts)}")
+    for note in plan.notes:
+        output.event("note", {"note": note})
+        output.line(f"note: {note}")
     _list("warning", "was not captured at one moment", plan.warnings, output)
 
 
