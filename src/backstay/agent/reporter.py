@@ -66,11 +66,11 @@ class Reporter:
         return time.time_ns() + self._ahead_ns
 
     def step_started(self, name: str) -> None:
-        """As Progress.step_started."""
-        self.check()
+        """As Progress.step_started; the step counts as started even where the job is not to go on."""
         with self._lock:
             self._files, self._size, self._path, self._started = 0, 0, b"", time.monotonic()
-            self._steps.append(StepReport(name=name, state="running", started_ns=time.time_ns()))
+            self._steps.append(StepReport(name=name, state="running", started_ns=self.server_time_ns()))
+        self.check()
 
     def step_ended(self, step: StepRecord) -> None:
         """As Progress.step_ended."""
@@ -111,7 +111,7 @@ class Reporter:
         with self._lock:
             figures: dict[str, int | float] = {"files": self._files, "bytes": self._size}
             self._steps[-1] = self._steps[-1].model_copy(
-                update={"state": "done", "ended_ns": time.time_ns(), "figures": figures}
+                update={"state": "done", "ended_ns": self.server_time_ns(), "figures": figures}
             )
 
     def check(self) -> None:

@@ -52,7 +52,8 @@ class BackupRequest:
         cross_mounts: enter directories on which another filesystem is mounted.
         allow_live: back up live files where no recovery point can be had.
         file_server: name of this machine.
-        clock: nanoseconds since the epoch, for the restore point's time: the server's, where there is one.
+        clock: nanoseconds since the epoch, for the times of the restore point and its steps: the server's,
+            where there is one.
     """
 
     paths: list[bytes]
@@ -82,18 +83,26 @@ class BackupOutcome:
 class _Steps:
     """Records the steps as they happen."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress, clock: Callable[[], int]) -> None:
         self._progress = progress
+        self._clock = clock
         self.records: list[StepRecord] = []
 
     @contextmanager
-    def step(self, name: str) -> Iterator[tuple[dict[str, int | float], list[str]]]:
+    def step(
+        self, name: str, *, whatever_happened: bool = False
+    ) -> Iterator[tuple[dict[str, int | float], list[str]]]:
+        """`whatever_happened`: the step is done although the backup was cancelled."""
         figures: dict[str, int | float] = {}
         messages: list[str] = []
-        started = time.time_ns()
-        self._progress.step_started(name)
+        started = self._clock()
         state = "failed"
         try:
+            try:
+                self._progress.step_started(name)
+            except Cancelled:
+                if not whatever_happened:
+                    raise
             yield figures, messages
             state = "done"
         except Cancelled:
@@ -103,7 +112,7 @@ class _Steps:
             messages.append(str(error))
             raise
         finally:
-            record = StepRecord(name, state, started, time.time_ns(), figures, messages)
+            record = StepRecord(name, state, started, self._clock(), figures, messages)
             self.records.append(record)
             self._progress.step_ended(record)
 
@@ -118,7 +127,7 @@ def run_backup(repository: Repository, request: BackupRequest, progress: Progres
         Cancelled, StorageError, RepositoryError: nothing was committed; whatever was
             stored will not be read or sent again.
     """
-    steps = _Steps(progress)
+    steps = _Steps(progress, request.clock)
     with steps.step(REQUEST) as (figures, messages):
         roots, missing = choose_roots(request.paths)
         figures["paths"] = len(roots)
@@ -178,7 +187,7 @@ class _Backup:
             with self._steps.step(TRANSMIT) as (figures, _):
                 root, totals, done = self._transmit(frozen, scan, figures)
         finally:
-            with self._steps.step(CLEAN_UP) as (_, messages):
+            with self._steps.step(CLEAN_UP, whatever_happened=True) as (_, messages):
                 if frozen is not None:
                     messages += frozen.release()
                 if scan is not None:

@@ -12,7 +12,7 @@ class _Message(BaseModel):
 
 
 class StepReport(_Message):
-    """One step: `state` is running, done, failed or cancelled; times in nanoseconds by the agent's clock."""
+    """One step: `state` is running, done, failed or cancelled; times in nanoseconds by the server's clock."""
 
     name: str = Field(max_length=64)
     state: str = Field(max_length=16)
