@@ -15,7 +15,7 @@ from datetime import timedelta
 import structlog
 
 from backstay.domain.errors import BackstayError
-from backstay.server import job_queue, scheduler
+from backstay.server import figures, job_queue, pack_checks, scheduler, server_jobs, upkeep_schedule
 from backstay.server.control import Control
 
 _log = structlog.get_logger()
@@ -42,13 +42,19 @@ CHORES: list[Chore] = [
     # Agents that could not report while no server was there are given time to come back.
     Chore("reap", 5.0, _reap, job_queue.LEAST_AGENT_LEASE.total_seconds()),
     Chore("schedule", scheduler.EVERY_SECONDS, scheduler.tick, 1.0),
+    Chore("upkeep", 30.0, upkeep_schedule.look, 60.0),
+    # Two, so that a verify of days does not keep a prune waiting.
+    Chore("server jobs", 2.0, server_jobs.run_next),
+    Chore("more server jobs", 3.0, server_jobs.run_next),
+    Chore("check packs", 10.0, pack_checks.check_new, 5.0),
+    Chore("figures", 60.0, figures.note_all, 30.0),
 ]
 
 
 @contextlib.asynccontextmanager
 async def running(control: Control) -> AsyncIterator[None]:
     """Run the chores in threads of their own while the application is up."""
-    ending = threading.Event()
+    ending = control.stopping
     chores = CHORES if control.settings.background else []
     threads = [
         threading.Thread(target=_loop, args=(control, chore, ending), name=chore.name, daemon=True)

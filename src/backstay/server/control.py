@@ -50,6 +50,7 @@ class Control:
     Attributes:
         instance: names this process in leases.
         wakeups: of this process.
+        stopping: set when this process is about to end.
     """
 
     settings: ServerSettings
@@ -59,3 +60,4 @@ class Control:
     instance: str
     clock: Clock = utc_now
     wakeups: Wakeups = field(default_factory=Wakeups)
+    stopping: threading.Event = field(default_factory=threading.Event)

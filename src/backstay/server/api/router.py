@@ -9,8 +9,10 @@ from backstay.server.api import (
     job_events,
     jobs,
     policies,
+    repositories,
     restore_points,
     restores,
+    retention,
     session,
 )
 
@@ -22,5 +24,7 @@ router.include_router(content_rules.router)
 router.include_router(jobs.router)
 router.include_router(job_events.router)
 router.include_router(restore_points.router)
+router.include_router(repositories.router)
 router.include_router(restores.router)
+router.include_router(retention.router)
 router.include_router(session.router)
