@@ -29,7 +29,8 @@ _log = structlog.get_logger()
 
 def check_new(control: Control) -> int:
     """Check all packs that nobody has checked; a chore. Returns how many."""
-    some = select(PackRow.digest).where(_waiting(), PackRow.repository_id == RepositoryRow.id).exists()
+    waits = _waiting(control.clock())
+    some = select(PackRow.digest).where(waits, PackRow.repository_id == RepositoryRow.id).exists()
     with control.database.read() as db:
         repositories = list(db.scalars(select(RepositoryRow).where(RepositoryRow.reads.is_(True), some)))
     checked = 0
@@ -44,12 +45,15 @@ def check_new(control: Control) -> int:
 
 def waiting(db: Session, repository_id: str) -> int:
     """How many packs of a repository are still to be checked."""
+    unchecked = PackRow.checked_at.is_(None) & PackRow.damaged.is_(False)
     found = select(func.count()).select_from(PackRow)
-    return db.scalar(found.where(_waiting(), PackRow.repository_id == repository_id)) or 0
+    return db.scalar(found.where(unchecked, PackRow.repository_id == repository_id)) or 0
 
 
-def _waiting() -> ColumnElement[bool]:
-    return PackRow.checked_at.is_(None) & PackRow.damaged.is_(False)
+def _waiting(now: datetime) -> ColumnElement[bool]:
+    # A request to store it that was signed may still change what is there.
+    settled = PackRow.presigned_until.is_(None) | (PackRow.presigned_until < now)
+    return PackRow.checked_at.is_(None) & PackRow.damaged.is_(False) & settled
 
 
 def _take(control: Control, repository_id: str) -> bool:
@@ -108,7 +112,7 @@ def _next_batch(
         return list(
             db.scalars(
                 select(PackRow.digest)
-                .where(_waiting(), PackRow.repository_id == repository_id, PackRow.digest.not_in(missing))
+                .where(_waiting(now), PackRow.repository_id == repository_id, PackRow.digest.not_in(missing))
                 .order_by(PackRow.stored_at, PackRow.digest)
                 .limit(_AT_ONCE)
             )
@@ -121,7 +125,7 @@ def _note(db: Session, repository_id: str, digest: str, why: str, is_missing: bo
         return
     if is_missing:
         # Its upload may still be under way; later nobody must rely on what is not there.
-        if now - row.stored_at >= SETTLED:
+        if now - (row.presigned_until or row.stored_at) >= SETTLED:
             db.delete(row)
     elif not why:
         row.checked_at = now

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from backstay.domain.errors import BackstayError, DamagedObject, ObjectNotFound
@@ -21,7 +21,14 @@ from backstay.repository.repository import Repository
 from backstay.server import audit, catalogue
 from backstay.server.access import SYSTEM, Actor
 from backstay.server.control import Control
-from backstay.server.tables import BackupSetRow, FileServer, PackRow, RestorePointRow, WriterSession
+from backstay.server.tables import (
+    BackupSetRow,
+    FileServer,
+    PackRow,
+    RestorePointRow,
+    UtcDateTime,
+    WriterSession,
+)
 
 SETTLED = timedelta(hours=1)
 """What is younger may be under way."""
@@ -57,7 +64,9 @@ def reconcile_packs(
     repository = control.repositories.get(repository_id)
     with control.database.read() as db:
         known = db.execute(
-            select(PackRow.digest, PackRow.stored_at).where(PackRow.repository_id == repository_id)
+            select(
+                PackRow.digest, func.coalesce(PackRow.presigned_until, PackRow.stored_at, type_=UtcDateTime())
+            ).where(PackRow.repository_id == repository_id)
         )
         stored_at = dict(known.all())
     now = control.clock()
@@ -97,6 +106,13 @@ def reconcile_packs(
             new += _add_missing(db, rows)
         beat()
     return PacksFound(len(gone), new)
+
+
+def add_pack(db: Session, repository_id: str, digest: str, size: int, now: datetime) -> None:
+    """Know a pack that the server itself is about to store; it counts for nobody until it is checked."""
+    if db.get(PackRow, (repository_id, digest)) is None:
+        db.add(PackRow(repository_id=repository_id, digest=digest, session="", size=size, stored_at=now))
+        db.flush()
 
 
 def _batches(digests: list[str]) -> Iterator[list[str]]:

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from backstay.domain.errors import BackstayError, Forbidden
 from backstay.domain.job import JobKind
 from backstay.protocol.report import Outcome, ProgressReport, Report, StepReport
-from backstay.server import job_queue, retention
+from backstay.server import job_queue, reconcile, retention
 from backstay.server.control import Control
 from backstay.server.server_job_results import conclude, request_of
 from backstay.server.tables import JobRow, RepositoryRow
@@ -83,6 +83,9 @@ class _Run:
             job = self._held(db)
             request = request_of(db, job)
             started = job.started_at or control.clock()
+        reason = self._report()
+        if reason:
+            return self._outcome("cancelled", reason=reason)
         cache = control.settings.folder / "cache"
         with WorkerProcess(repository, location, cache, self.kind.value, request) as worker:
             return self._follow(worker, request | {"started_at": started.isoformat()})
@@ -143,8 +146,12 @@ class _Run:
         return reply.reason if reply.verdict == "cancel" else ""
 
     def _answer(self, question: str, value: Any, request: Mapping[str, Any]) -> Any:
-        assert question == "expire"
         now = self.control.clock()
+        if question == "pack":
+            with self.control.database.begin() as db:
+                self._held(db)
+                reconcile.add_pack(db, self.repository_id, value[0], value[1], now)
+            return True
         if request.get("dry_run"):
             with self.control.database.read() as db:
                 return retention.would_expire(db, self.repository_id, value, now)

@@ -36,7 +36,7 @@ class Work:
         self._stop = threading.Event()
         self._why = ""
         self.request: Mapping[str, Any] = start["request"]
-        storage = StoppableStorage(open_storage(start["location"]), self.check)
+        storage = StoppableStorage(open_storage(start["location"]), self.check, self._announce)
         self.repository = Repository.open_with(storage, _secrets(start), cache=Path(start["cache"]))
 
     def listen(self) -> None:
@@ -58,6 +58,9 @@ class Work:
         """Raises Cancelled where the work is to stop."""
         if self._stop.is_set():
             raise Cancelled(self._why)
+
+    def _announce(self, name: str, size: int) -> None:
+        self.ask("pack", [name.rpartition("/")[2], size])
 
     def progress(self, step: str, done: int = 0, total: int = 0) -> None:
         """Say how far the work is, in bytes. Raises Cancelled."""

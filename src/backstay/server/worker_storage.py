@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from backstay.repository.layout import SESSIONS
+from backstay.repository.layout import PACKS, SESSIONS
 from backstay.storage.interface import Buffer, ObjectInfo, Storage
 
 
@@ -11,11 +11,16 @@ class StoppableStorage:
 
     Args:
         check: raises where the work is to stop.
+        announce: told each pack's name and size before it is put: one that the server does not know of
+            would count as checked, whatever is in it.
     """
 
-    def __init__(self, inner: Storage, check: Callable[[], None]) -> None:
+    def __init__(
+        self, inner: Storage, check: Callable[[], None], announce: Callable[[str, int], None]
+    ) -> None:
         self._inner = inner
         self._check = check
+        self._announce = announce
 
     @property
     def location(self) -> str:
@@ -30,6 +35,8 @@ class StoppableStorage:
         """As Storage.put."""
         if not name.startswith(SESSIONS):
             self._check()
+        if name.startswith(PACKS):
+            self._announce(name, sum(memoryview(part).nbytes for part in data))
         self._inner.put(name, data)
 
     def sync(self) -> None:
