@@ -12,8 +12,8 @@ from pathlib import Path
 import structlog
 
 import backstay
+from backstay.agent import machine
 from backstay.agent.inventory import take_inventory
-from backstay.agent.machine import INSTANCE, boot_id, machine_id
 from backstay.agent.reporter import Reporter
 from backstay.agent.repository import error_line
 from backstay.agent.settings import AgentSettings
@@ -63,7 +63,7 @@ def run(folder: Path, stop: threading.Event, own_folders: Sequence[Path] = ()) -
     with _only_one(folder):
         _sweep()
         client = AgentClient(
-            settings.url, settings.certificate, (settings.file_server_id, settings.secret), INSTANCE
+            settings.url, settings.certificate, (settings.file_server_id, settings.secret), machine.INSTANCE
         )
         try:
             _Daemon(settings, client, stop, [folder, *own_folders]).run()
@@ -135,9 +135,9 @@ class _Daemon:
         asked_ns = time.time_ns()
         reply = self._client.lease(
             Greeting(
-                instance=INSTANCE,
-                machine_id=machine_id(),
-                boot_id=boot_id(),
+                instance=machine.INSTANCE,
+                machine_id=machine.machine_id(),
+                boot_id=machine.boot_id(),
                 system="linux",
                 version=backstay.__version__,
                 time_ns=asked_ns,

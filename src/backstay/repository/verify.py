@@ -15,15 +15,14 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from blake3 import blake3
-
 from backstay.domain.entry import Entry
-from backstay.domain.errors import BackstayError, DamagedObject, ObjectNotFound, UnsupportedVersion
+from backstay.domain.errors import BackstayError, DamagedObject, UnsupportedVersion
 from backstay.repository.blob_reader import BlobReader
 from backstay.repository.index import Index
 from backstay.repository.layout import MANIFESTS, PACKS, digest_of, object_name, pack_name
 from backstay.repository.manifest import RestorePoint, read_expiries
-from backstay.repository.pack import PREFIX, Trailer, trailer_of
+from backstay.repository.pack import PREFIX
+from backstay.repository.pack_check import PackCheck, check_pack
 from backstay.repository.reachability import Marks, References, roots_of
 from backstay.repository.repository import Repository
 from backstay.repository.tombstone import DAMAGED, Tombstone, put_tombstone, read_tombstones
@@ -187,15 +186,15 @@ class _Verify:
         chosen = self._chance.sample(packs, min(count, len(packs)))
         total, done = sum(pack.size for pack in chosen), 0
         with ThreadPoolExecutor(_AT_ONCE, "verify") as threads:
-            at_work: deque[tuple[int, Future[_PackCheck]]] = deque()
+            at_work: deque[tuple[int, Future[PackCheck]]] = deque()
             for pack in chosen:
-                at_work.append((pack.size, threads.submit(self._check_pack, pack.digest, reader)))
+                at_work.append((pack.size, threads.submit(check_pack, self._repository, pack.digest, reader)))
                 if len(at_work) > _AT_ONCE:
                     done = self._take(at_work, done, total)
             while at_work:
                 done = self._take(at_work, done, total)
 
-    def _take(self, at_work: deque[tuple[int, Future[_PackCheck]]], done: int, total: int) -> int:
+    def _take(self, at_work: deque[tuple[int, Future[PackCheck]]], done: int, total: int) -> int:
         size, future = at_work.popleft()
         check = future.result()
         if check.error is not None:
@@ -205,46 +204,6 @@ class _Verify:
         self._outcome.pack_bytes += size
         self._progress(done + size, total)
         return done + size
-
-    def _check_pack(self, digest: bytes, reader: BlobReader) -> _PackCheck:
-        name = pack_name(digest)
-        try:
-            content = self._storage.get(name)
-        except ObjectNotFound:
-            return _PackCheck(DamagedObject(name, "it is missing"), unusable=True)
-        error: DamagedObject | None = None
-        if blake3(content).digest() != digest:
-            error = DamagedObject(name, "its bytes are not what its name says")
-        if not self._repository.secrets.can_read:
-            # Without a private key it cannot be told which frames of it are still whole.
-            return _PackCheck(error, unusable=error is not None)
-        try:
-            trailer = trailer_of(content, self._catalogue_key, name)
-        except (DamagedObject, UnsupportedVersion):
-            return _PackCheck(error or DamagedObject(name, "its trailer cannot be read"), unusable=True)
-        bad = self._bad_blobs_of(digest, trailer, memoryview(content), reader)
-        if bad and error is None:
-            error = DamagedObject(name, f"{len(bad)} blobs in it are not what their ids say")
-        return _PackCheck(error, bad_blobs=bad)
-
-    def _bad_blobs_of(
-        self, digest: bytes, trailer: Trailer, content: memoryview, reader: BlobReader
-    ) -> list[bytes]:
-        bad: list[bytes] = []
-        number, raw = -1, b""
-        for blob in trailer.blobs():
-            if blob.frame != number:
-                number = blob.frame
-                record = trailer.frames[number]
-                try:
-                    sealed = content[record.offset : record.offset + record.length]
-                    raw = reader.open_frame(digest, trailer, number, sealed)
-                except DamagedObject:
-                    raw = b""
-            piece = raw[blob.offset : blob.offset + blob.length]
-            if len(piece) != blob.length or reader.blob_id(piece) != blob.id:
-                bad.append(blob.id)
-        return bad
 
     def _name_touched(
         self, points: list[RestorePoint], references: References, lost: set[bytes], reader: BlobReader
@@ -311,15 +270,6 @@ class _Verify:
         if new:
             put_tombstone(self._storage, self._catalogue_key, Tombstone(1, DAMAGED, new, time.time_ns()))
         self._outcome.condemned_packs = len(self._damaged)
-
-
-@dataclass(frozen=True)
-class _PackCheck:
-    """What is wrong with one pack: nothing of it can be used, or only some blobs cannot."""
-
-    error: DamagedObject | None
-    unusable: bool = False
-    bad_blobs: list[bytes] = field(default_factory=list)
 
 
 def _readable(reader: BlobReader, blob: bytes) -> bool:

@@ -15,7 +15,18 @@ from datetime import timedelta
 import structlog
 
 from backstay.domain.errors import BackstayError
-from backstay.server import alerts, browser_sessions, job_queue, scheduler
+from backstay.server import (
+    (,
+)
+    alerts,
+    browser_sessions,
+    figures,
+    job_queue,
+    pack_checks,
+    scheduler,
+    server_jobs,
+    upkeep_schedule,
+)
 from backstay.server.control import Control
 from backstay.server.notifications import outbox
 
@@ -46,13 +57,19 @@ CHORES: list[Chore] = [
     Chore("sweep sessions", 3600.0, browser_sessions.sweep, 60.0),
     Chore("alerts", alerts.EVERY.total_seconds(), alerts.evaluate, 5.0),
     Chore("notify", outbox.EVERY.total_seconds(), outbox.run, 10.0),
+    Chore("upkeep", 30.0, upkeep_schedule.look, 60.0),
+    # Two, so that a verify of days does not keep a prune waiting.
+    Chore("server jobs", 2.0, server_jobs.run_next),
+    Chore("more server jobs", 3.0, server_jobs.run_next),
+    Chore("check packs", 10.0, pack_checks.check_new, 5.0),
+    Chore("figures", 60.0, figures.note_all, 30.0),
 ]
 
 
 @contextlib.asynccontextmanager
 async def running(control: Control) -> AsyncIterator[None]:
     """Run the chores in threads of their own while the application is up."""
-    ending = threading.Event()
+    ending = control.stopping
     chores = CHORES if control.settings.background else []
     threads = [
         threading.Thread(target=_loop, args=(control, chore, ending), name=chore.name, daemon=True)

@@ -50,9 +50,8 @@ class Control:
 
     Attributes:
         instance: names this process in leases.
-        wakeups: of this process.
-        stopping: set when the process is about to end: whoever waits ends its answer.
         wakeups, metrics: of this process.
+        stopping: set when this process is about to end: whoever waits ends its answer.
     """
 
     settings: ServerSettings

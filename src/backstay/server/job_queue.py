@@ -365,7 +365,8 @@ def report(db: Session, job: JobRow, report: Report, now: datetime) -> ReportRep
     job.revision += 1
     for message in report.messages:
         log(db, job, message, now)
-    job.leased_until = now + agent_lease(policy_for(db, job))
+    on_agent = JobKind(job.kind).runs_on_agent
+    job.leased_until = now + (agent_lease(policy_for(db, job)) if on_agent else SERVER_LEASE)
     time_ns = int(now.timestamp() * 1e9)
     if job.cancel_requested_by:
         return ReportReply(

@@ -12,7 +12,9 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from backstay.domain.errors import NotFound, RepositoryExists, ServerError, UsageError, WrongPassphrase
+from backstay.repository.blob_source import BlobSource
 from backstay.repository.credential import export_credential
+from backstay.repository.layout import MANIFESTS
 from backstay.repository.recovery_sheet import render_sheet
 from backstay.repository.repository import Repository
 from backstay.server.database import Database
@@ -33,6 +35,7 @@ class Repositories:
         self._key = key
         self._folder = folder
         self._opened: dict[str, Repository] = {}
+        self._sources: dict[str, tuple[BlobSource, set[str]]] = {}
         self._lock = threading.Lock()
 
     def get(self, repository_id: str) -> Repository:
@@ -60,6 +63,23 @@ class Repositories:
         """Use this opened repository wherever one of its id is asked for."""
         with self._lock:
             self._opened[repository.id.hex()] = repository
+
+    def source(self, repository_id: str, point_id: str) -> BlobSource:
+        """Reads the blobs of a restore point; shared by all who do, as is what it keeps in memory.
+
+        Raises as `get`.
+        """
+        repository = self.get(repository_id)
+        with self._lock:
+            source, known = self._sources.get(repository_id, (None, set()))
+            if source is not None and point_id in known:
+                return source
+        # The point may be younger than the index at hand.
+        newer = BlobSource(repository)
+        points = {info.name.rpartition("/")[2] for info in repository.storage.list(MANIFESTS)}
+        with self._lock:
+            self._sources[repository_id] = (newer, points | {point_id})
+        return newer
 
     def credential(self, repository_id: str) -> str:
         """A write-only credential for agents, as text; it names no location."""

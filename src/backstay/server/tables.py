@@ -392,6 +392,25 @@ class WriterSession(Base):
     ended_at: Mapped[datetime | None]
 
 
+class UpkeepTask(Base):
+    """Something that is done for a repository again and again, by one server process at a time.
+
+    Attributes:
+        name: one of upkeep_schedule.TASKS, or of a chore.
+        due_at: when it is to be done next.
+        job_id: the job that was asked for last.
+        leased_to, leased_until: the process that does it just now, where it is no job.
+    """
+
+    __tablename__ = "upkeep_tasks"
+    repository_id: Mapped[str] = mapped_column(ForeignKey("repositories.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    due_at: Mapped[datetime]
+    job_id: Mapped[int | None] = mapped_column(ForeignKey("jobs.id"))
+    leased_to: Mapped[str] = mapped_column(String(64), default="")
+    leased_until: Mapped[datetime | None]
+
+
 class Administrator(Base):
     """A person who signs in. `role` is one of access.Role."""
 

@@ -119,9 +119,9 @@ def main(folder: Path, seam: Seam) -> int:
     if seam.clock_shift:
         _shift_clock(seam.clock_shift)
     if seam.machine_id:
-        daemon.machine_id = lambda: seam.machine_id
+        machine.machine_id = lambda: seam.machine_id
     if seam.boot_id:
-        daemon.boot_id = lambda: seam.boot_id
+        machine.boot_id = lambda: seam.boot_id
     _watch(_Places(seam, folder))
     assert machine.INSTANCE
     return backstay(["agent", "run"])

@@ -13,8 +13,10 @@ from backstay.server.api import (
     notifications,
     policies,
     previews,
+    repositories,
     restore_points,
     restores,
+    retention,
     session,
     setup,
     tokens,
@@ -31,7 +33,9 @@ router.include_router(jobs.router)
 router.include_router(job_events.router)
 router.include_router(restore_points.router)
 router.include_router(notifications.router)
+router.include_router(repositories.router)
 router.include_router(restores.router)
+router.include_router(retention.router)
 router.include_router(session.router)
 router.include_router(setup.router)
 router.include_router(administrators.router)
