@@ -15,6 +15,7 @@ from backstay.server.database import Database
 from backstay.server.gateway import Gateway
 from backstay.server.repositories import Repositories
 from backstay.server.settings import ServerKey, ServerSettings
+from backstay.server.web.router import router as console
 
 
 def open_control(settings: ServerSettings, *, clock: Clock = utc_now) -> Control:
@@ -65,4 +66,6 @@ def create_app(control: Control) -> FastAPI:
     app.include_router(agent_api.router)
     app.include_router(api)
     app.router.routes.extend(Gateway(control).routes())
+    # The last: its pages take every address that is left.
+    app.include_router(console)
     return app

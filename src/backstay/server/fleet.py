@@ -241,3 +241,12 @@ def list_file_servers(
     total = db.scalar(select(func.count()).select_from(query.subquery())) or 0
     rows = db.scalars(query.where(FileServer.name > after).order_by(FileServer.name).limit(limit)).all()
     return list(rows), total
+
+
+def count_file_servers(db: Session, now: datetime) -> tuple[int, int]:
+    """How many there are, and how many of them are connected."""
+    there = FileServer.removed_at.is_(None)
+    alive = (FileServer.agent_key_hash.is_not(None), FileServer.last_seen_at > now - CONNECTED_WITHIN)
+    total = db.scalar(select(func.count()).select_from(FileServer).where(there)) or 0
+    connected = db.scalar(select(func.count()).select_from(FileServer).where(there, *alive)) or 0
+    return total, connected

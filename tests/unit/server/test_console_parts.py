@@ -4,13 +4,13 @@ from datetime import UTC, datetime, timedelta, timezone
 from importlib.resources import files
 
 import pytest
-from backstay.domain.job import JobState
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.applications import Starlette
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
+from backstay.domain.job import JobState
 from backstay.server.web.display import shown_duration, shown_name, shown_percent, time_tag
 from backstay.server.web.navigation import NAVIGATION
 from backstay.server.web.states import JOB_STATES, look_of

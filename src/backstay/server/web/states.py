@@ -54,6 +54,7 @@ OTHERS = {
     "never": Look("Never seen", "calm", "circle-dashed"),
     "revoked": Look("Revoked", "calm", "ban"),
     "protected": Look("Protected", "good", "shield-check-filled"),
+    "failing": Look("Last backup failed", "bad", "shield-x"),
     "incomplete": Look("Incomplete", "warn", "alert-triangle-filled"),
     "overdue": Look("Overdue", "bad", "shield-x"),
     "unprotected": Look("No backup yet", "bad", "shield-off"),
