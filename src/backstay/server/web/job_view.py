@@ -1,5 +1,6 @@
 """A job as a page shows it: its steps with words and figures, whether they have come yet or not."""
 
+import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -157,3 +158,28 @@ def share_of(job: JobRow) -> float | None:
     if expected:
         return min(float(job.progress.get("bytes") or 0) / expected, 1.0)
     return min(float(job.progress.get("files") or 0) / files, 1.0) if files else None
+
+
+def figures_of(job: JobRow) -> list[tuple[str, str]]:
+    """What it did, as facts."""
+    figures = job.figures
+    facts = []
+    for name, label in (
+        ("bytes", "Protected"),
+        ("read_bytes", "Read"),
+        ("new_bytes", "New"),
+        ("stored_bytes", "Stored"),
+    ):
+        if isinstance(figures.get(name), int | float):
+            facts.append((label, shown_size(figures[name])))
+    if isinstance(figures.get("files"), int):
+        facts.insert(0, ("Files", f"{figures['files']:,}"))
+    return facts
+
+
+def current_path(job: JobRow) -> bytes:
+    """The file that is being read."""
+    try:
+        return base64.b64decode(job.progress.get("path") or "")
+    except ValueError:
+        return b""

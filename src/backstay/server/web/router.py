@@ -5,7 +5,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from backstay.domain.errors import NotFound
-from backstay.server.web import overview, sign_in
+from backstay.server.web import file_servers, jobs, overview, sign_in
 from backstay.server.web.static_files import PREFIX, serve_static
 from backstay.server.web.visit import PageRoute, failure_page
 
@@ -13,6 +13,8 @@ router = APIRouter(route_class=PageRoute, include_in_schema=False)
 router.routes.append(Route(f"{PREFIX}/{{digest}}/{{name:path}}", serve_static))
 router.include_router(sign_in.router)
 router.include_router(overview.router)
+router.include_router(file_servers.router)
+router.include_router(jobs.router)
 
 
 @router.get("/{path:path}")

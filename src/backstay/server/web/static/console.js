@@ -89,7 +89,7 @@ const drawChart = (element, given) => {
     legend: { show: false },
     scales: { y: { range: (_, low, high) => [0, Math.max(high || 0, 1) * 1.08] } },
     axes: [
-      { ...axis, grid: { show: false }, space: 70, values: (_, ticks) => ticks.map((tick, at) => {
+      { ...axis, grid: { show: false }, space: 70, size: 26, values: (_, ticks) => ticks.map((tick, at) => {
         const day = new Date(tick * 1000);
         const long = times[times.length - 1] - times[0] > 3 * 86400;
         return long ? new Intl.DateTimeFormat(language, { day: "numeric", month: "short" }).format(day)
@@ -120,6 +120,15 @@ const startChart = (element) => {
 const redrawCharts = () => each(document, "[data-chart]", (element) => drawChart(element, JSON.parse(element.dataset.chart)));
 let resizing = 0;
 window.addEventListener("resize", () => { clearTimeout(resizing); resizing = setTimeout(redrawCharts, 120); });
+
+// A value that comes again and again with a live page: what was seen of it since the page was opened.
+const livePoints = { times: [], values: [] };
+const drawLive = (element) => {
+  livePoints.times.push(Date.now() / 1000);
+  livePoints.values.push(Number(element.dataset.value));
+  if (livePoints.times.length > 600) { livePoints.times.shift(); livePoints.values.shift(); }
+  drawChart(element, { times: livePoints.times, unit: "rate", series: [{ label: "Speed", values: livePoints.values }] });
+};
 
 // ---- theme -----------------------------------------------------------------------------------------------------
 const themes = ["system", "light", "dark"];
@@ -252,6 +261,7 @@ document.addEventListener("keydown", (event) => {
 const start = (root) => {
   showTimes(root);
   each(root, "[data-chart], [data-chart-from]", startChart);
+  each(root, "[data-live-chart]", drawLive);
   each(root, "form:has([data-when])", showDependents);
   each(root, "dialog[data-open-now]", openDialog);
   each(root, "[data-toast-now]", (one) => { toast(one.dataset.toastNow, one.dataset.tone, one.dataset.hint); one.remove(); });
