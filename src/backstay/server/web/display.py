@@ -5,8 +5,11 @@ escapes it for HTML like any other string.
 """
 
 import os
+import shlex
 import unicodedata
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from markupsafe import Markup, escape
 
@@ -91,3 +94,14 @@ def time_tag(moment: datetime | None, style: str = "relative", missing: str = "n
         style,
         escape(f"{instant:%Y-%m-%d %H:%M} UTC"),
     )
+
+
+def in_zone(moment: datetime, zone: str) -> str:
+    """A moment by the clocks of a time zone: "Mon 2 Mar, 22:30 CET"."""
+    local = moment.astimezone(ZoneInfo(zone))
+    return f"{local:%a} {local.day} {local:%b, %H:%M %Z}"
+
+
+def shell_words(command: Sequence[str]) -> str:
+    """A command as one would type it."""
+    return shlex.join(command)

@@ -40,6 +40,8 @@ def environment() -> Environment:
         duration=display.shown_duration,
         percent=display.shown_percent,
         when=display.time_tag,
+        in_zone=display.in_zone,
+        shell_words=display.shell_words,
         json_text=lambda value: json.dumps(value, separators=(",", ":")),
     )
     made.globals.update(

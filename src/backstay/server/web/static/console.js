@@ -187,8 +187,15 @@ document.addEventListener("click", (event) => {
   else if ((found = hit("[data-copy]"))) copy(found);
   else if (event.target.matches?.("dialog")) event.target.close();
   else if ((found = hit("[data-remove-row]"))) { found.closest("[data-row]").remove(); document.dispatchEvent(new Event("rows-changed")); }
+  else if ((found = hit("[data-add-row]"))) addRow(found.dataset.addRow);
   each(document, "details.menu[open]", (one) => { if (!one.contains(event.target)) one.open = false; });
 });
+const addRow = (name) => {
+  const row = document.querySelector(`template[data-blank-for="${name}"]`).content.cloneNode(true);
+  document.getElementById(name).append(row);
+  document.getElementById(name).lastElementChild.querySelector("input, select").focus();
+  document.dispatchEvent(new Event("rows-changed"));
+};
 const copy = async (button) => {
   const text = document.getElementById(button.dataset.copy).textContent;
   try {
@@ -215,6 +222,7 @@ document.addEventListener("change", (event) => {
   const field = event.target;
   if (field.dataset?.submits !== undefined) field.form.requestSubmit();
   if (field.dataset?.checkAll !== undefined) each(field.closest("table"), "tbody input[type=checkbox]", (one) => { one.checked = field.checked; });
+  if (field.dataset?.rowKind !== undefined) field.closest("[data-row]").dataset.kind = field.value;
   if (field.dataset?.shows !== undefined) showDependents(field.form);
 });
 const showDependents = (form) => each(form, "[data-when]", (part) => {
