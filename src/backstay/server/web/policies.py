@@ -61,7 +61,9 @@ def create(visit: Annotated[Visit, Depends(changing(Permission.EDIT))], form: Se
 
 
 @router.post("/preview")
-def preview(visit: Annotated[Visit, Depends(seeing(Permission.VIEW))], form: SentForm, policy: int = 0) -> Response:
+def preview(
+    visit: Annotated[Visit, Depends(seeing(Permission.VIEW))], form: SentForm, policy: int = 0
+) -> Response:
     """What the policy in the form would do: changes nothing, so it needs no token."""
     try:
         values = policy_form.values_of(form)
@@ -85,14 +87,22 @@ def _retention_of(db: Session, one: BackupSetRow, made: BackupPolicy, visit: Vis
     points = catalogue.points_of_set(db, one.id, limit=_POINTS_IN_PREVIEW)
     decisions = plan(
         [
-            PointInTime(row.id, one.name, row.committed_at, bool(row.held_by), row.problems == 0 and not row.damaged)
+            PointInTime(
+                row.id, one.name, row.committed_at, bool(row.held_by), row.problems == 0 and not row.damaged
+            )
             for row in points
         ],
         made.retention,
         visit.now,
     )
     counts = Counter(decision.keep for decision in decisions)
-    return {"set": one, "server": one.file_server, "decisions": decisions, "stay": counts[True], "go": counts[False]}
+    return {
+        "set": one,
+        "server": one.file_server,
+        "decisions": decisions,
+        "stay": counts[True],
+        "go": counts[False],
+    }
 
 
 @router.get("/{policy_id}")

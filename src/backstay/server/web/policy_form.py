@@ -85,7 +85,9 @@ def zone_of(values: PolicyValues) -> str:
 
 def has_several_zones(values: PolicyValues) -> bool:
     """Whether the form, which has one time zone, would change the others."""
-    zones = {one.time_zone for one in values.schedules or ()} | {one.time_zone for one in values.bandwidth or ()}
+    zones = {one.time_zone for one in values.schedules or ()} | {
+        one.time_zone for one in values.bandwidth or ()
+    }
     zones |= {one.time_zone for one in (values.window, values.retention) if one is not None}
     return len(zones) > 1
 
@@ -103,7 +105,8 @@ def values_of(form: FormData) -> PolicyValues:
         "window": {
             "starts": text_of(form, "window_starts") or "00:00",
             "seconds": _decimal(form, "window_hours", "length of the window") * 3600,
-            "weekdays": [int(day) for day in form.getlist("window_days") if str(day).isdecimal()] or list(range(7)),
+            "weekdays": [int(str(day)) for day in form.getlist("window_days") if str(day).isdecimal()]
+            or list(range(7)),
             "time_zone": zone,
         },
         "retention": {
@@ -134,7 +137,9 @@ def values_of(form: FormData) -> PolicyValues:
 
 
 def _schedules(form: FormData) -> list[ScheduleFields]:
-    columns = [form.getlist(f"schedule_{name}") for name in ("kind", "time", "weekday", "day", "minute", "rule")]
+    columns = [
+        form.getlist(f"schedule_{name}") for name in ("kind", "time", "weekday", "day", "minute", "rule")
+    ]
     return [ScheduleFields(*(str(cell).strip() for cell in row)) for row in zip(*columns, strict=False)]
 
 
@@ -169,7 +174,9 @@ def _scripts(form: FormData, when: str) -> list[dict[str, Any]]:
         try:
             command = shlex.split(line)
         except ValueError as error:
-            raise UsageError(f"the script {line.strip()!r} cannot be read: {error}", hint="close the quotes") from None
+            raise UsageError(
+                f"the script {line.strip()!r} cannot be read: {error}", hint="close the quotes"
+            ) from None
         scripts.append(
             {
                 "command": command,

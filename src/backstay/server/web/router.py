@@ -5,7 +5,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from backstay.domain.errors import NotFound
-from backstay.server.web import file_servers, jobs, overview, sign_in
+from backstay.server.web import file_servers, jobs, overview, policies, rules, sets, sign_in
 from backstay.server.web.static_files import PREFIX, serve_static
 from backstay.server.web.visit import PageRoute, failure_page
 
@@ -15,6 +15,9 @@ router.include_router(sign_in.router)
 router.include_router(overview.router)
 router.include_router(file_servers.router)
 router.include_router(jobs.router)
+router.include_router(sets.router)
+router.include_router(policies.router)
+router.include_router(rules.router)
 
 
 @router.get("/{path:path}")
