@@ -1,6 +1,7 @@
 """Looking into restore points with the keys that the server keeps: one door for every page and endpoint."""
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,8 +10,8 @@ from itertools import islice
 from weakref import WeakKeyDictionary
 
 from backstay.domain.entry import Entry
-from backstay.domain.errors import KeyMissing
-from backstay.repository.browse import Browser, Found, Version
+from backstay.domain.errors import BackstayError, KeyMissing
+from backstay.repository.browse import Browser, Found, Version, pattern_matcher, walk_folder
 from backstay.repository.compare import Difference, compare_points
 from backstay.repository.content import FileContent
 from backstay.repository.layout import MANIFESTS, object_name
@@ -89,10 +90,33 @@ def versions(control: Control, rows: Sequence[RestorePointRow], path: bytes) -> 
     return looks[0].browser.versions([look.point for look in looks], path) if looks else []
 
 
-def search(control: Control, row: RestorePointRow, pattern: str, path: bytes = b"/") -> Iterator[Found]:
-    """Entries whose name fits; see Browser.find."""
+class OutOfTime(BackstayError):
+    """A search took longer than it may; what was found until then counts."""
+
+
+def deadline(seconds: float) -> float:
+    """When a search that begins now has to end, for `search`."""
+    return time.monotonic() + seconds
+
+
+def search(
+    control: Control, row: RestorePointRow, pattern: str, path: bytes = b"/", ends: float | None = None
+) -> Iterator[Found]:
+    """Entries below `path` whose name fits, as Browser.find says.
+
+    Raises:
+        OutOfTime: the deadline is over.
+    """
     look = look_into(control, row)
-    return look.browser.find([look.point], pattern, path)
+    fits = pattern_matcher(pattern)
+    entry = look.browser.find_path(look.point, path)
+    if entry is None:
+        return
+    for number, (place, found) in enumerate(walk_folder(entry, path, look.browser.read)):
+        if ends is not None and number % 256 == 0 and time.monotonic() > ends:
+            raise OutOfTime("the search took too long", hint="search below a folder")
+        if fits(place):
+            yield Found(look.point, place, found)
 
 
 def compare(control: Control, before: RestorePointRow, after: RestorePointRow) -> Iterator[Difference]:

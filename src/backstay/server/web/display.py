@@ -6,6 +6,7 @@ escapes it for HTML like any other string.
 
 import os
 import shlex
+import stat
 import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 from markupsafe import Markup, escape
 
+from backstay.domain.entry import Entry
 from backstay.domain.size import format_size
 
 # Characters that reorder or hide what stands around them count as printable for Python's eyes in part.
@@ -105,3 +107,16 @@ def in_zone(moment: datetime, zone: str) -> str:
 def shell_words(command: Sequence[str]) -> str:
     """A command as one would type it."""
     return shlex.join(command)
+
+
+def modified(entry: Entry) -> datetime | None:
+    """When a file was changed last; None where that is beyond the calendar."""
+    try:
+        return datetime.fromtimestamp(entry.mtime_ns / 1e9, UTC)
+    except (OverflowError, ValueError, OSError):
+        return None
+
+
+def is_link(entry: Entry) -> bool:
+    """Whether it is a symbolic link."""
+    return stat.S_ISLNK(entry.mode)

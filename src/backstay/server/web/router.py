@@ -5,7 +5,19 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from backstay.domain.errors import NotFound
-from backstay.server.web import file_servers, jobs, overview, policies, rules, sets, sign_in
+from backstay.server.web import (
+    browse,
+    download,
+    file_servers,
+    jobs,
+    overview,
+    policies,
+    restore,
+    restore_order,
+    rules,
+    sets,
+    sign_in,
+)
 from backstay.server.web.static_files import PREFIX, serve_static
 from backstay.server.web.visit import PageRoute, failure_page
 
@@ -18,6 +30,10 @@ router.include_router(jobs.router)
 router.include_router(sets.router)
 router.include_router(policies.router)
 router.include_router(rules.router)
+router.include_router(restore.router)
+router.include_router(restore_order.router)
+router.include_router(download.router)
+router.include_router(browse.router)
 
 
 @router.get("/{path:path}")

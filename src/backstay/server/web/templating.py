@@ -7,7 +7,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from backstay.server.web import display
+from backstay.server.web import byte_paths, display
 from backstay.server.web.navigation import NAVIGATION, SHORTCUTS
 from backstay.server.web.states import look_of
 from backstay.server.web.static_files import static_address
@@ -41,6 +41,10 @@ def environment() -> Environment:
         percent=display.shown_percent,
         when=display.time_tag,
         in_zone=display.in_zone,
+        quoted=byte_paths.quoted,
+        below=byte_paths.below,
+        is_link=display.is_link,
+        modified=display.modified,
         shell_words=display.shell_words,
         json_text=lambda value: json.dumps(value, separators=(",", ":")),
     )

@@ -232,6 +232,17 @@ const showDependents = (form) => each(form, "[data-when]", (part) => {
   part.hidden = !values.includes(value);
 });
 
+// What is chosen in a list of files; where nothing is, the folder itself counts.
+const showChosen = (form) => {
+  const chosen = form.querySelectorAll("tbody input[name=path]:checked").length;
+  form.querySelector("[data-whole]").disabled = chosen > 0;
+  each(document, "[data-chosen-count]", (one) => { one.textContent = chosen ? ` ${chosen} chosen` : ""; });
+};
+document.addEventListener("change", (event) => {
+  const form = event.target.form;
+  if (form?.querySelector("[data-whole]")) showChosen(form);
+});
+
 // ---- keys ------------------------------------------------------------------------------------------------------
 let afterG = 0;
 const rows = () => [...document.querySelectorAll(".list tbody tr")].filter((row) => row.querySelector("a.name") && !row.hidden);
@@ -276,5 +287,6 @@ const start = (root) => {
   each(root, "input[data-time-zone]", (one) => { one.value ||= Intl.DateTimeFormat().resolvedOptions().timeZone; });
   each(root, ".log[data-follow]", (one) => { one.scrollTop = one.scrollHeight; });
 };
+document.cookie = `zone=${encodeURIComponent(Intl.DateTimeFormat().resolvedOptions().timeZone)}; path=/; max-age=31536000; samesite=lax`;
 document.addEventListener("DOMContentLoaded", () => { showTheme(); start(document); });
 document.addEventListener("htmx:load", (event) => start(event.detail.elt));
