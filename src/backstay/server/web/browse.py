@@ -137,7 +137,7 @@ def _file(visit: Visit, row: RestorePointRow, look: Look, path: bytes, entry: En
 
 
 def image_type(head: bytes) -> str | None:
-    """The type of a picture that every browser shows, by its first bytes; never SVG, which can hold scripts."""
+    """The type of a picture that browsers show, by its first bytes; never SVG, which can hold scripts."""
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "image/webp"
     return next((kind for magic, kind in _IMAGES if head.startswith(magic)), None)
@@ -169,13 +169,8 @@ def compare(
         others = [
             one for one in catalogue.points_of_set(db, row.backup_set_id, limit=200) if one.id != row.id
         ]
-        other = (
-            catalogue.get_restore_point(db, to)
-            if to
-            else next(
-                (one for one in others if one.committed_at < row.committed_at), others[0] if others else None
-            )
-        )
+        earlier = (one for one in others if one.committed_at < row.committed_at)
+        other = catalogue.get_restore_point(db, to) if to else next(earlier, next(iter(others), None))
         if other is not None and other.repository_id != row.repository_id:
             raise UsageError(
                 "the two restore points are in different repositories", hint="choose another one"

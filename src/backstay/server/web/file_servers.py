@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends
 from starlette.responses import Response
 
 from backstay.domain.errors import UsageError
-from backstay.server import fleet, job_list
+from backstay.server import fleet, jobs
 from backstay.server.access import Permission
 from backstay.server.protection import standings
 from backstay.server.tables import FileServer
@@ -99,14 +99,14 @@ def show(visit: Annotated[Visit, Depends(seeing(Permission.VIEW))], server_id: i
     with visit.control.database.read() as db:
         server = fleet.get_file_server(db, server_id)
         sets = standings(db, visit.now, file_server_id=server_id)
-        jobs = job_list.list_jobs(db, job_list.JobFilter(file_server_id=server_id), 10)
+        recent, _ = jobs.list_jobs(db, jobs.JobFilter(file_server_id=server_id), limit=10)
     return visit.page(
         "file_server.html",
         here="file_servers",
         server=server,
         state=state_of(visit, server),
         sets=sets,
-        jobs=jobs,
+        jobs=recent,
         view=job_view,
         volumes=server.inventory.get("volumes") or [],
     )

@@ -162,7 +162,7 @@ def share_of(job: JobRow) -> float | None:
 
 def figures_of(job: JobRow) -> list[tuple[str, str]]:
     """What it did, as facts."""
-    figures = job.figures
+    figures = job.figures if job.kind != JobKind.RESTORE.value else {}
     facts = []
     for name, label in (
         ("bytes", "Protected"),
@@ -183,3 +183,55 @@ def current_path(job: JobRow) -> bytes:
         return base64.b64decode(job.progress.get("path") or "")
     except ValueError:
         return b""
+
+
+@dataclass(frozen=True)
+class RestoreReport:
+    """What a restore has written, or would write.
+
+    Attributes:
+        verified: files that were read again afterwards; None where none were.
+    """
+
+    dry_run: bool
+    target: bytes
+    facts: tuple[tuple[str, str], ...]
+    verified: int | None
+    original: bytes = b"/"
+
+
+def report_of(job: JobRow) -> RestoreReport | None:
+    """The report of a restore that is over; None of any other job."""
+    figures = job.figures
+    if job.kind != JobKind.RESTORE.value or not figures:
+        return None
+    dry_run = bool(figures.get("dry_run"))
+    before = "planned_" if dry_run else ""
+    facts = [
+        (label, f"{int(figures[before + name]):,}")
+        for name, label in (
+            ("files", "Files"),
+            ("folders", "Folders"),
+            ("links", "Links"),
+            ("others", "Others"),
+        )
+        if figures.get(before + name)
+    ]
+    facts.append(("Content", shown_size(figures.get(f"{before}bytes"))))
+    facts += [
+        (label, f"{int(figures[name]):,}")
+        for name, label in (
+            ("planned_replaced", "Overwritten"),
+            ("planned_skipped", "Left as they are"),
+            ("planned_renamed", "Beside what exists"),
+            ("planned_without_content", "Without content"),
+        )
+        if figures.get(name)
+    ]
+    verified = int(figures.get("verified", -1))
+    return RestoreReport(
+        dry_run,
+        base64.b64decode(job.request.get("target", "")),
+        tuple(facts),
+        verified if verified >= 0 else None,
+    )

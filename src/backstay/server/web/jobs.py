@@ -10,11 +10,10 @@ from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
-from backstay.domain.errors import Conflict
-from backstay.domain.job import OPEN_STATES, JobKind, JobState, Trigger
-from backstay.server import job_list, job_queue
+from backstay.domain.job import OPEN_STATES, JobKind, JobState
+from backstay.server import job_list, job_queue, jobs
 from backstay.server.access import Permission
-from backstay.server.tables import BackupSetRow, JobRow
+from backstay.server.tables import JobRow
 from backstay.server.web import job_view
 from backstay.server.web.visit import HEADERS, PageRoute, Visit, changing, seeing
 
@@ -23,13 +22,13 @@ router = APIRouter(route_class=PageRoute, include_in_schema=False, prefix="/jobs
 _PAGE = 50
 _LOOK_AGAIN_SECONDS = 1.0
 _SHOWN_PROBLEMS = 100
-_GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
+_GROUPS: dict[str, tuple[str, tuple[JobState, ...]]] = {
     "": ("All", ()),
-    "open": ("Open", tuple(state.value for state in OPEN_STATES)),
-    "failed": ("Failed", ("failed", "aborted", "skipped")),
-    "warnings": ("With warnings", ("succeeded_with_warnings",)),
-    "succeeded": ("Succeeded", ("succeeded",)),
-    "cancelled": ("Cancelled", ("cancelled",)),
+    "open": ("Open", tuple(OPEN_STATES)),
+    "failed": ("Failed", (JobState.FAILED, JobState.ABORTED, JobState.SKIPPED)),
+    "warnings": ("With warnings", (JobState.SUCCEEDED_WITH_WARNINGS,)),
+    "succeeded": ("Succeeded", (JobState.SUCCEEDED,)),
+    "cancelled": ("Cancelled", (JobState.CANCELLED,)),
 }
 
 
@@ -40,24 +39,26 @@ def list_them(
     kind: str = "",
     server: int | None = None,
     set: int | None = None,
-    before: int | None = None,
+    after: str = "",
 ) -> Response:
     """The jobs, the newest first."""
     state = state if state in _GROUPS else ""
     kind = kind if kind in {one.value for one in JobKind} else ""
-    wanted = job_list.JobFilter(_GROUPS[state][1], kind, server, set, before)
+    wanted = jobs.JobFilter(
+        kinds=(JobKind(kind),) if kind else (),
+        states=_GROUPS[state][1],
+        file_server_id=server,
+        backup_set_id=set,
+    )
     with visit.control.database.read() as db:
-        rows = job_list.list_jobs(db, wanted, _PAGE + 1)
-    more = len(rows) > _PAGE
-    rows = rows[:_PAGE]
-    kept = {"state": state, "kind": kind, "server": server or "", "set": set or ""}
+        rows, following = jobs.list_jobs(db, wanted, after=after, limit=_PAGE)
+    kept: dict[str, object] = {"state": state, "kind": kind, "server": server, "set": set}
     kept = {name: value for name, value in kept.items() if value}
 
     def address(**changed: object) -> str:
         query = {name: value for name, value in {**kept, **changed}.items() if value}
         return "/jobs" + (f"?{urlencode(query)}" if query else "")
 
-    about = next((row for row in rows if server or set), None)
     return visit.page(
         "jobs.html",
         here="jobs",
@@ -68,11 +69,11 @@ def list_them(
         kind=kind,
         kinds=[("", "Every kind"), *((one.value, job_view.kind_label(one)) for one in JobKind)],
         kept=kept,
-        about=about,
+        about=next((row for row in rows if server or set), None),
         everything=address(server="", set=""),
         narrowed=bool(server or set),
-        newest=address() if before else "",
-        more=address(before=rows[-1].id) if more else "",
+        newest=address() if after else "",
+        more=address(after=following) if following else "",
     )
 
 
@@ -92,8 +93,9 @@ def _content(db: Session, job: JobRow) -> dict[str, Any]:
         "share": job_view.share_of(job),
         "view": job_view,
         "figures": job_view.figures_of(job),
-        "messages": job_list.messages_of(db, job.id),
-        "problems": job_list.problems_of(db, job.id, limit=_SHOWN_PROBLEMS),
+        "report": job_view.report_of(job) if state.ended else None,
+        "messages": job_list.last_messages(db, job.id),
+        "problems": jobs.problems_of(db, job.id, limit=_SHOWN_PROBLEMS),
         "server": job.file_server,
         "set": job.backup_set,
     }
@@ -143,29 +145,18 @@ def _event(name: str, text: str) -> str:
 
 
 @router.post("/{job_id}/cancel")
-def cancel(visit: Annotated[Visit, Depends(changing(Permission.RUN))], job_id: int) -> Response:
-    """Have it stopped."""
+def cancel(visit: Annotated[Visit, Depends(changing(Permission.VIEW))], job_id: int) -> Response:
+    """Have it stopped; who may depends on its kind."""
     with visit.control.database.begin() as db:
-        job_queue.cancel(db, job_queue.get_job(db, job_id), visit.actor.name, visit.now)
+        jobs.cancel(db, visit.actor, job_id, now=visit.now)
     visit.control.wakeups.wake()
     return visit.go(f"/jobs/{job_id}", "The job is told to stop", tone="info")
 
 
 @router.post("/{job_id}/again")
-def again(visit: Annotated[Visit, Depends(changing(Permission.RUN))], job_id: int) -> Response:
-    """Back the same set up once more."""
+def again(visit: Annotated[Visit, Depends(changing(Permission.VIEW))], job_id: int) -> Response:
+    """Do the same once more; who may depends on its kind."""
     with visit.control.database.begin() as db:
-        job = job_queue.get_job(db, job_id)
-        if job.kind != JobKind.BACKUP.value or job.backup_set is None:
-            raise Conflict("only a backup can be run again from here", hint="begin a new restore instead")
-        fresh = back_up(db, visit, job.backup_set)
+        fresh = jobs.run_again(db, visit.actor, job_id, now=visit.now)
     visit.control.wakeups.wake()
-    return visit.go(f"/jobs/{fresh}")
-
-
-def back_up(db: Session, visit: Visit, backup_set: BackupSetRow) -> int:
-    """Request a backup by hand; returns the job's number. Raises Conflict."""
-    job = job_queue.request_backup(
-        db, backup_set, now=visit.now, trigger=Trigger.ADMINISTRATOR, requested_by=visit.actor.name
-    )
-    return job.id
+    return visit.go(f"/jobs/{fresh.id}")

@@ -85,10 +85,10 @@ def zone_of(values: PolicyValues) -> str:
 
 def has_several_zones(values: PolicyValues) -> bool:
     """Whether the form, which has one time zone, would change the others."""
-    zones = {one.time_zone for one in values.schedules or ()} | {
-        one.time_zone for one in values.bandwidth or ()
-    }
-    zones |= {one.time_zone for one in (values.window, values.retention) if one is not None}
+    zones = {one.time_zone for one in values.schedules or ()}
+    zones |= {one.time_zone for one in values.bandwidth or ()}
+    if values.window is not None and values.window.seconds:
+        zones.add(values.window.time_zone)
     return len(zones) > 1
 
 

@@ -244,7 +244,7 @@ document.addEventListener("change", (event) => {
 });
 
 // ---- keys ------------------------------------------------------------------------------------------------------
-let afterG = 0;
+let afterG = -Infinity;
 const rows = () => [...document.querySelectorAll(".list tbody tr")].filter((row) => row.querySelector("a.name") && !row.hidden);
 const markRow = (step) => {
   const all = rows();
@@ -260,7 +260,7 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "Escape") { menu(false); each(document, "details.menu[open]", (one) => { one.open = false; }); }
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest?.("input, textarea, select, dialog[open]")) return;
   if (performance.now() - afterG < 1200) {
-    afterG = 0;
+    afterG = -Infinity;
     const link = document.querySelector(`.side-link[data-key="${CSS.escape(event.key)}"]`);
     if (link) { event.preventDefault(); location.assign(link.href); }
     return;
