@@ -17,7 +17,7 @@ from typing import Any
 
 from sqlalchemy import insert
 
-from backstay.server import browser_sessions
+from backstay.server import administrators
 from backstay.server.app import open_control
 from backstay.server.control import Control
 from backstay.server.settings import ServerSettings
@@ -85,8 +85,8 @@ def seed(control: Control, file_servers: int, jobs: int) -> None:
     now = control.clock()
     draw = random.Random(7)
     with control.database.begin() as db:
-        if not browser_sessions.is_set_up(db):
-            browser_sessions.set_up(db, NAME, PASSWORD, now=now, address="")
+        if not administrators.is_set_up(db):
+            administrators.create_first_administrator(db, now=now, name=NAME, password=PASSWORD)
     repository = _repository_of(control)
     begun = now - timedelta(days=365)
     _put(

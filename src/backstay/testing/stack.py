@@ -41,6 +41,13 @@ class Stack:
             self._require("server", log, ends)
         return self.url
 
+    @property
+    def setup_code(self) -> str:
+        """What the server's log shows for the first set-up."""
+        found = re.search(r"set_up_code\W+((?:\w{5}-){3}\w{5})", self.log_of("server"))
+        assert found is not None, self.log_of("server")
+        return found.group(1)
+
     def enrol_and_run(self, command: str, name: str) -> None:
         """Do on a file server what the console says: paste the command, then run the agent.
 

@@ -1,4 +1,5 @@
 import re
+import signal
 import zipfile
 from pathlib import Path
 
@@ -24,6 +25,7 @@ def test_first_the_server_asks_for_an_administrator(stack: Stack, page: Page) ->
     """Whoever comes first is led to the set-up, and is signed in when it is done."""
     page.goto(f"{stack.url}/jobs")
     expect(page).to_have_url(re.compile("/set-up$"))
+    page.get_by_label("Set-up code").fill(stack.setup_code)
     page.get_by_label("Name").fill("maria")
     page.get_by_label("Password", exact=True).fill(PASSWORD)
     page.get_by_label("Password again").fill("something else")
@@ -148,7 +150,7 @@ def test_a_policy_says_what_it_would_do_before_it_is_saved(stack: Stack, page: P
 
 def test_a_stopped_agent_is_seen(stack: Stack, page: Page) -> None:
     """A backup by hand then fails at once, and says why."""
-    stack.stop("fs-story")
+    stack.stop("fs-story", signal.SIGKILL)
     page.goto(f"{stack.url}/file-servers")
     row = page.get_by_role("row").filter(has_text="fs-story")
     expect(row.get_by_text("now")).to_be_visible()

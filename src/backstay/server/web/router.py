@@ -6,6 +6,7 @@ from starlette.routing import Route
 
 from backstay.domain.errors import NotFound
 from backstay.server.web import (
+    administrators,
     browse,
     download,
     file_servers,
@@ -24,6 +25,7 @@ from backstay.server.web.visit import PageRoute, failure_page
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 router.routes.append(Route(f"{PREFIX}/{{digest}}/{{name:path}}", serve_static))
 router.include_router(sign_in.router)
+router.include_router(administrators.router)
 router.include_router(overview.router)
 router.include_router(file_servers.router)
 router.include_router(jobs.router)

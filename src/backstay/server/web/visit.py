@@ -6,7 +6,6 @@ no cache and shown in no frame. What changes something is a POST with the sessio
 
 import base64
 import binascii
-import hmac
 import json
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -22,8 +21,8 @@ from sqlalchemy import func, select
 from starlette.datastructures import FormData
 from starlette.responses import Response
 
-from backstay.domain.errors import BackstayError, Forbidden, NotFound, NotSignedIn
-from backstay.server import browser_sessions
+from backstay.domain.errors import BackstayError, NotFound, NotSignedIn
+from backstay.server import sign_in
 from backstay.server.access import Actor, Permission
 from backstay.server.control import Control
 from backstay.server.problems import status_of
@@ -42,7 +41,6 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 _FLASH = "backstay_flash"
-_OURS = {"same-origin", "none"}
 
 
 @dataclass(frozen=True)
@@ -138,8 +136,12 @@ def texts_of(form: FormData, name: str) -> list[str]:
     return [line.strip() for line in lines if line.strip()]
 
 
-def seeing(permission: Permission) -> Callable[[Request], Visit]:
-    """A dependency: the visit of somebody who has the permission."""
+class PasswordIsOld(NotSignedIn):
+    """Somebody who has to choose a password of their own first."""
+
+
+def seeing(permission: Permission | None) -> Callable[[Request], Visit]:
+    """A dependency: the visit of somebody who has the permission; None: of anybody who is signed in."""
 
     def visit(request: Request) -> Visit:
         return _visit(request, permission)
@@ -147,39 +149,25 @@ def seeing(permission: Permission) -> Callable[[Request], Visit]:
     return visit
 
 
-def changing(permission: Permission) -> Callable[[Request, FormData], Visit]:
+def changing(permission: Permission | None) -> Callable[[Request, FormData], Visit]:
     """A dependency: the same for a request that changes something; it must carry the CSRF token."""
 
     def visit(request: Request, form: SentForm) -> Visit:
-        found = _visit(request, permission)
-        given = request.headers.get("x-csrf-token") or text_of(form, "csrf_token")
-        if not hmac.compare_digest(given.encode(), found.csrf.encode()):
-            raise Forbidden(
-                "the request does not come from a page of this session",
-                hint="load the page anew and try again",
-            )
-        return found
+        sign_in.require_csrf_token(request, sign_in.session_of(request), text_of(form, "csrf_token"))
+        return _visit(request, permission)
 
     return visit
 
 
-def require_own_origin(request: Request) -> None:
-    """For forms before signing in, where there is no token yet. Raises Forbidden."""
-    site = request.headers.get("sec-fetch-site")
-    origin = request.headers.get("origin")
-    if (site is not None and site not in _OURS) or (
-        origin is not None and origin.partition("://")[2] != request.headers.get("host")
-    ):
-        raise Forbidden("the request comes from another site's page", hint="open the console itself")
-
-
-def _visit(request: Request, permission: Permission) -> Visit:
+def _visit(request: Request, permission: Permission | None) -> Visit:
     control: Control = request.app.state.control
-    session = browser_sessions.require(request)
-    session.actor.require(permission)
-    viewer = Viewer(
-        session.actor.name, session.role, frozenset(str(one) for one in session.actor.permissions)
-    )
+    session = sign_in.session_of(request)
+    if session.must_change_password and not request.url.path.startswith("/account"):
+        raise PasswordIsOld("a password has to be chosen first", hint="choose one")
+    if permission is not None:
+        session.actor.require(permission)
+    allowed = frozenset(str(one) for one in session.actor.permissions)
+    viewer = Viewer(session.actor.name, session.role.value, allowed)
     return Visit(request, control, session.actor, viewer, session.csrf_token, control.clock())
 
 
@@ -204,6 +192,8 @@ class PageRoute(APIRoute):
 def failure_page(request: Request, error: BackstayError) -> Response:
     """What a person sees of an error: where to sign in, or what happened and what to do."""
     is_part = "hx-request" in request.headers
+    if isinstance(error, PasswordIsOld):
+        return RedirectResponse("/account", 303, headers={"Cache-Control": "no-store"})
     if isinstance(error, NotSignedIn):
         back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         if request.method != "GET" or is_part:
