@@ -94,7 +94,7 @@ class Browser:
             pattern: with `*`, `?` or `[`, a shell pattern for the name, or for the whole path where it has
                 a `/`; otherwise a part of the name. Upper and lower case count the same.
         """
-        fits = _matcher(pattern)
+        fits = pattern_matcher(pattern)
         for point in points:
             if self.find_path(point, path) is None:
                 continue
@@ -160,7 +160,8 @@ def walk_folder(folder: Entry, path: bytes, read: Callable[[bytes], bytes]) -> I
             levels.append((above + entry.name + b"/", iterate_folder(entry.page, read)))
 
 
-def _matcher(pattern: str) -> Callable[[bytes], bool]:
+def pattern_matcher(pattern: str) -> Callable[[bytes], bool]:
+    """Whether an absolute path fits a pattern, as `Browser.find` understands it."""
     wanted = pattern.casefold()
     if not any(sign in wanted for sign in "*?["):
         return lambda path: wanted in os.fsdecode(path.rpartition(b"/")[2]).casefold()

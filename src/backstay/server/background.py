@@ -16,8 +16,6 @@ import structlog
 
 from backstay.domain.errors import BackstayError
 from backstay.server import (
-    (,
-)
     alerts,
     browser_sessions,
     figures,

@@ -3,6 +3,7 @@
 import base64
 import json
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -13,7 +14,7 @@ from backstay.domain.errors import Conflict, Forbidden, NotFound, NotSignedIn, U
 from backstay.server import audit
 from backstay.server.access import Actor
 from backstay.server.sign_in import hash_of
-from backstay.server.tables import EnrolmentToken, FileServer
+from backstay.server.tables import BackupSetRow, EnrolmentToken, FileServer
 
 CONNECTED_WITHIN = timedelta(seconds=75)
 """An agent asks for work at least every half minute; who was not heard of for longer is not connected."""
@@ -269,3 +270,22 @@ def list_file_servers(
     total = db.scalar(select(func.count()).select_from(query.subquery())) or 0
     rows = db.scalars(query.where(FileServer.name > after).order_by(FileServer.name).limit(limit)).all()
     return list(rows), total
+
+
+def count_file_servers(db: Session, now: datetime) -> tuple[int, int]:
+    """How many there are, and how many of them are connected."""
+    there = FileServer.removed_at.is_(None)
+    alive = (FileServer.agent_key_hash.is_not(None), FileServer.last_seen_at > now - CONNECTED_WITHIN)
+    total = db.scalar(select(func.count()).select_from(FileServer).where(there)) or 0
+    connected = db.scalar(select(func.count()).select_from(FileServer).where(there, *alive)) or 0
+    return total, connected
+
+
+def count_sets(db: Session, file_server_ids: Sequence[int]) -> dict[int, int]:
+    """How many backup sets each of these file servers has; those without any are left out."""
+    query = (
+        select(BackupSetRow.file_server_id, func.count())
+        .where(BackupSetRow.file_server_id.in_(file_server_ids), BackupSetRow.removed_at.is_(None))
+        .group_by(BackupSetRow.file_server_id)
+    )
+    return {row[0]: row[1] for row in db.execute(query)}

@@ -54,12 +54,18 @@ def problem(
     return JSONResponse(body | extra, status, media_type=MEDIA_TYPE)
 
 
-def problem_of(error: BackstayError) -> JSONResponse:
-    """The document for an error of ours."""
+def status_of(error: BackstayError) -> HTTPStatus:
+    """The status for an error of ours; what is no fault of the request is noted in the server's log."""
     status = next((status for kind, status in _STATUSES if isinstance(error, kind)), None)
     if status is None:
         status = HTTPStatus.INTERNAL_SERVER_ERROR
         _log.error("request failed", error=type(error).__name__, what=error.what)
+    return status
+
+
+def problem_of(error: BackstayError) -> JSONResponse:
+    """The document for an error of ours."""
+    status = status_of(error)
     response = problem(status, status.phrase, detail=error.what, hint=error.hint, kind=type(error).__name__)
     if isinstance(error, TooManyRequests):
         response.headers["Retry-After"] = str(error.retry_after)

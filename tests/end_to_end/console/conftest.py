@@ -1,0 +1,81 @@
+"""The console in a real browser, in front of a real server with real agents."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Error, Page, Request
+
+from backstay.testing.chromium import BrowserMissing, running_chromium
+from backstay.testing.stack import Stack
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """One browser for all tests; each opens windows of its own."""
+    try:
+        with running_chromium() as browser:
+            yield browser
+    except BrowserMissing as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A server that has just been installed."""
+    stack = Stack(tmp_path_factory.mktemp("stack"))
+    try:
+        stack.start_server()
+        yield stack
+    finally:
+        stack.close()
+
+
+@pytest.fixture(scope="module")
+def page(chromium: Browser) -> Iterator[Page]:
+    """A window whose every complaint fails the test that caused it."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 860}, timezone_id="Europe/Berlin")
+    window = context.new_page()
+    window.set_default_timeout(20_000)
+    yield window
+    context.close()
+
+
+@pytest.fixture(autouse=True)
+def no_complaints(page: Page) -> Iterator[None]:
+    """No error of a script, nothing that the Content-Security-Policy refused, nothing from elsewhere."""
+    told: list[str] = []
+
+    def failed(error: Error) -> None:
+        told.append(str(error))
+
+    def said(line: ConsoleMessage) -> None:
+        # A form that is refused answers with 422, which the browser notes.
+        if line.type == "error" and "status of 422" not in line.text:
+            told.append(line.text)
+
+    def asked(request: Request) -> None:
+        if "127.0.0.1" not in request.url and not request.url.startswith("data:"):
+            told.append(request.url)
+
+    page.on("pageerror", failed)
+    page.on("console", said)
+    page.on("request", asked)
+    yield
+    page.remove_listener("pageerror", failed)
+    page.remove_listener("console", said)
+    page.remove_listener("request", asked)
+    assert not told
+
+
+def write_tree(folder: Path) -> None:
+    """Files to protect, some with names that nobody would give them."""
+    app = folder / "app"
+    app.mkdir(parents=True)
+    (app / "main.py").write_text('print("hello")\n' * 200)
+    (app / "readme.md").write_text("# Read me\n\nThe text that will be lost.\n")
+    (folder / "large.bin").write_bytes(os.urandom(3 << 20))
+    raw = os.fsencode(app)
+    for name in (b"<img src=x onerror=alert(1)>.txt", b"\x1b[31mred\xff.bin", "a\u202egpj.exe".encode()):
+        Path(os.fsdecode(raw + b"/" + name)).write_bytes(b"<script>document.title='taken'</script>")

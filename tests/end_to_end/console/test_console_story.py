@@ -1,0 +1,173 @@
+import re
+import signal
+import zipfile
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+from tests.end_to_end.console.conftest import write_tree
+
+from backstay.testing.stack import Stack
+
+PASSWORD = "a calm sea at dawn"
+_LONG = 60_000
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that the story is about."""
+    folder = tmp_path_factory.mktemp("data") / "projects"
+    write_tree(folder)
+    return folder
+
+
+def test_first_the_server_asks_for_an_administrator(stack: Stack, page: Page) -> None:
+    """Whoever comes first is led to the set-up, and is signed in when it is done."""
+    page.goto(f"{stack.url}/jobs")
+    expect(page).to_have_url(re.compile("/set-up$"))
+    page.get_by_label("Set-up code").fill(stack.setup_code)
+    page.get_by_label("Name").fill("maria")
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    page.get_by_label("Password again").fill("something else")
+    page.get_by_role("button", name="Set up Backstay").click()
+    expect(page.get_by_role("alert")).to_contain_text("differ")
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    page.get_by_label("Password again").fill(PASSWORD)
+    page.get_by_role("button", name="Set up Backstay").click()
+    expect(page.get_by_role("heading", name="Nothing is protected yet")).to_be_visible()
+
+
+def test_a_file_server_is_enrolled_with_the_command_that_is_shown(stack: Stack, page: Page) -> None:
+    """The command can be pasted as it stands, and the file server then is connected."""
+    page.get_by_role("link", name="Enrol a file server").click()
+    page.get_by_label("One").check()
+    page.get_by_role("button", name="Make the command").click()
+    command = page.locator("#linux").inner_text()
+    stack.enrol_and_run(command, "fs-story")
+    page.get_by_role("main").get_by_role("link", name="File servers").last.click()
+    row = page.get_by_role("row").filter(has_text="fs-story")
+    for _ in range(40):
+        if row.get_by_text("Connected").count():
+            break
+        page.wait_for_timeout(500)
+        page.reload()
+    expect(row.get_by_text("Connected")).to_be_visible()
+
+
+def test_a_folder_is_protected_and_its_first_backup_watched(stack: Stack, page: Page, data: Path) -> None:
+    """The six steps are shown while the job runs, and the page says by itself when it is done."""
+    page.goto(f"{stack.url}/sets/new")
+    page.get_by_label("Name of the set").fill("projects")
+    page.get_by_label("Folders", exact=True).fill(str(data))
+    page.get_by_role("button", name="Protect it").click()
+    expect(page).to_have_url(re.compile(r"/jobs/\d+$"))
+    steps = page.locator(".steps-list")
+    for step in ("Request", "Type", "Recovery point and scan", "Estimate", "Transmit", "Clean up"):
+        expect(steps.get_by_text(step, exact=True)).to_be_visible(timeout=_LONG)
+    expect(page.locator(".title-line").get_by_text("Succeeded")).to_be_visible(timeout=_LONG)
+    expect(page.get_by_role("link", name="Restore from it")).to_be_visible()
+
+
+def test_hostile_names_are_shown_and_do_nothing(stack: Stack, page: Page, data: Path) -> None:
+    """Names of any bytes stand there as text: no element, no script, no reordering comes of them."""
+    page.get_by_role("link", name="Restore from it").click()
+    page.get_by_role("link", name="app", exact=True).click()
+    expect(page.get_by_text("<img src=x onerror=alert(1)>.txt")).to_be_visible()
+    expect(page.get_by_text("\\x1b[31mred\\xff.bin")).to_be_visible()
+    expect(page.get_by_text("a\\u202egpj.exe")).to_be_visible()
+    page.get_by_role("link", name="<img src=x").click()
+    expect(page.locator("pre.content")).to_contain_text("<script>")
+    assert page.title().startswith("<img src=x")
+
+
+def test_a_second_backup_sees_the_change_and_the_file_has_two_versions(
+    stack: Stack, page: Page, data: Path
+) -> None:
+    """A broken file has an older version to come back to, and the comparison names it."""
+    (data / "app" / "readme.md").write_text("overwritten by accident\n")
+    page.goto(f"{stack.url}/sets")
+    page.get_by_role("link", name="projects").click()
+    page.get_by_role("button", name="Back up now").click()
+    expect(page.locator(".title-line").get_by_text("Succeeded")).to_be_visible(timeout=_LONG)
+    page.get_by_role("link", name="Restore from it").click()
+    page.get_by_role("link", name="Compare").click()
+    expect(page.get_by_role("row").filter(has_text="readme.md")).to_contain_text("changed")
+    page.get_by_role("link", name="readme.md").click()
+    expect(page.locator("pre.content")).to_contain_text("overwritten by accident")
+    versions = page.locator(".versions li")
+    expect(versions).to_have_count(2)
+    versions.last.get_by_role("link").click()
+    expect(page.locator("pre.content")).to_contain_text("The text that will be lost.")
+
+
+def test_the_old_version_is_restored_over_the_broken_one(stack: Stack, page: Page, data: Path) -> None:
+    """First a look at what would be written, which writes nothing; then the bytes are back on disk."""
+    page.get_by_role("button", name="Restore").click()
+    page.get_by_label("Overwrite").check()
+    page.get_by_role("button", name="See what it would write").click()
+    expect(page.locator(".title-line").get_by_text("Succeeded")).to_be_visible(timeout=_LONG)
+    expect(page.get_by_text("Nothing was written")).to_be_visible()
+    assert (data / "app" / "readme.md").read_text() == "overwritten by accident\n"
+    page.get_by_role("button", name="Restore now").click()
+    expect(page.get_by_text("was read again and is what was backed up")).to_be_visible(timeout=_LONG)
+    assert (data / "app" / "readme.md").read_bytes() == b"# Read me\n\nThe text that will be lost.\n"
+
+
+def test_files_and_folders_can_be_downloaded(stack: Stack, page: Page, data: Path, tmp_path: Path) -> None:
+    """A file comes as its bytes, a folder as an archive that other programs open."""
+    page.goto(f"{stack.url}/restore")
+    page.get_by_label("Name of the file").fill("large")
+    page.get_by_role("button", name="Search", exact=True).click()
+    page.get_by_role("link", name="large.bin").click()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download").click()
+    download.value.save_as(tmp_path / "large.bin")
+    assert (tmp_path / "large.bin").read_bytes() == (data / "large.bin").read_bytes()
+    page.get_by_label("Folder", exact=True).get_by_role("link").last.click()
+    page.get_by_label("Choose app").check()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download").click()
+    download.value.save_as(tmp_path / "app.zip")
+    with zipfile.ZipFile(tmp_path / "app.zip") as archive:
+        assert archive.testzip() is None
+        assert archive.read("app/main.py") == (data / "app" / "main.py").read_bytes()
+        assert len(archive.namelist()) == 6
+
+
+def test_a_policy_says_what_it_would_do_before_it_is_saved(stack: Stack, page: Page) -> None:
+    """The next ten runs follow the form while it is filled in."""
+    page.goto(f"{stack.url}/policies/new")
+    page.get_by_label("Name").fill("Nightly")
+    page.get_by_label("Time zone").fill("Europe/Berlin")
+    page.get_by_label("Time", exact=True).fill("03:15")
+    page.get_by_label("Time", exact=True).blur()
+    preview = page.get_by_label("Preview")
+    expect(preview.locator(".runs li")).to_have_count(10)
+    expect(preview.locator(".runs li").first).to_contain_text("03:15")
+    page.get_by_role("button", name="Make the policy").click()
+    expect(page.get_by_role("link", name="Nightly")).to_be_visible()
+
+
+def test_a_stopped_agent_is_seen(stack: Stack, page: Page) -> None:
+    """A backup by hand then fails at once, and says why."""
+    stack.stop("fs-story", signal.SIGKILL)
+    page.goto(f"{stack.url}/file-servers")
+    row = page.get_by_role("row").filter(has_text="fs-story")
+    expect(row.get_by_text("now")).to_be_visible()
+
+
+def test_keys_lead_through_the_console(stack: Stack, page: Page) -> None:
+    """Pages, rows and help can be reached without a pointer."""
+    page.goto(f"{stack.url}/")
+    page.keyboard.press("g")
+    page.keyboard.press("j")
+    expect(page).to_have_url(re.compile("/jobs$"))
+    page.wait_for_load_state()
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(r"/jobs/\d+$"))
+    page.wait_for_load_state()
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog")).to_contain_text("Keyboard")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
