@@ -23,7 +23,7 @@ from backstay.server.web.router import router as console
 def open_control(settings: ServerSettings, *, clock: Clock = utc_now) -> Control:
     """Open the database (made or upgraded where needed) and the key. Raises ServerError, UsageError."""
     key = ServerKey.load(settings.folder)
-    database = Database(settings.database_url)
+    database = Database(settings.database_url, key)
     database.upgrade()
     return Control(
         settings=settings,

@@ -17,6 +17,9 @@ from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, OperationalErro
 from sqlalchemy.orm import Session, sessionmaker
 
 from backstay.domain.errors import ServerError, UsageError
+from backstay.server.settings import ServerKey
+
+SERVER_KEY = "backstay.key"
 
 _BUSY_MILLISECONDS = 20_000
 _ONE_VIEW = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
@@ -46,12 +49,14 @@ class Database:
     Args:
         url: of SQLAlchemy: `sqlite:////var/lib/backstay/server.db` or `postgresql://user@host/name`; a plain
             path is a SQLite file.
+        key: of the server: sessions carry it in `info[SERVER_KEY]`. Without it nothing that is written to the
+            audit log can be committed.
 
     Raises:
         UsageError: it cannot be understood.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, key: ServerKey | None = None) -> None:
         self.url = _normalised(url)
         self.is_sqlite = self.url.startswith("sqlite")
         options: dict[str, Any] = {"pool_pre_ping": True}
@@ -62,7 +67,7 @@ class Database:
         self.engine: Engine = create_engine(self.url, **options)
         if self.is_sqlite:
             _prepare_sqlite(self.engine)
-        self._sessions = sessionmaker(self.engine, expire_on_commit=False)
+        self._sessions = sessionmaker(self.engine, expire_on_commit=False, info={SERVER_KEY: key})
         self._writing = threading.Lock()
 
     @contextmanager

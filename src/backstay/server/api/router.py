@@ -5,6 +5,7 @@ from fastapi import APIRouter
 from backstay.server.api import (
     administrators,
     alerts,
+    audit,
     backup_sets,
     content_rules,
     file_servers,
@@ -40,3 +41,4 @@ router.include_router(session.router)
 router.include_router(setup.router)
 router.include_router(administrators.router)
 router.include_router(tokens.router)
+router.include_router(audit.router)
