@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import httpx
 from fastapi.testclient import TestClient
 
 from backstay.testing.protocol_agent import ProtocolAgent
@@ -10,7 +11,7 @@ from backstay.testing.protocol_agent import ProtocolAgent
 class Fleet:
     """Enrols agents, and makes backup sets for them."""
 
-    def __init__(self, client: TestClient) -> None:
+    def __init__(self, client: TestClient | httpx.Client) -> None:
         self._client = client
         self._token: str = client.post("/api/v1/enrolment-tokens", json={}).json()["token"]
 

@@ -58,6 +58,13 @@ _TOP = {
     "demo": "demo",
     "login": "login",
     "logout": "logout",
+    "file-servers": "file_servers",
+    "sets": "sets",
+    "policies": "policies",
+    "rules": "rules",
+    "jobs": "jobs",
+    "restore-points": "restore_points",
+    "backup": "backup_now",
 }
 
 

@@ -46,7 +46,7 @@ class ProtocolAgent:
         self.name = name
         self.file_server_id = file_server_id
         self.secret = secret
-        self.machine_id = machine_id or f"machine of {name}"
+        self.machine_id = machine_id or f"machine of {name}"[:64]
         self.boot_id = boot_id or secrets_of(8)
         self.instance = secrets_of(16)
 
