@@ -20,12 +20,6 @@ from backstay.testing.receivers import HttpReceiver, http_receiver
 
 
 @pytest.fixture
-def control(bare_control: Control) -> Control:
-    """A server that does nothing by itself."""
-    return bare_control
-
-
-@pytest.fixture
 def estate(control: Control, clock: MovableClock) -> Estate:
     """An estate with a channel's worth of things to go wrong."""
     return Estate(control, clock)

@@ -26,12 +26,6 @@ from backstay.server.tables import (
 
 
 @pytest.fixture
-def control(bare_control: Control) -> Control:
-    """A server that does nothing by itself."""
-    return bare_control
-
-
-@pytest.fixture
 def estate(control: Control, clock: MovableClock) -> Estate:
     """An estate without anything."""
     return Estate(control, clock)

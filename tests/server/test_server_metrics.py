@@ -19,13 +19,8 @@ from backstay.server import background, logs
 from backstay.server.access import Role
 from backstay.server.app import create_app
 from backstay.server.control import Control
+from backstay.server.repositories import default_repository
 from backstay.server.tables import RepositoryFigures
-
-
-@pytest.fixture
-def control(bare_control: Control) -> Control:
-    """A server that does nothing by itself."""
-    return bare_control
 
 
 @pytest.fixture
@@ -70,9 +65,11 @@ def test_the_estate_is_measured(client: TestClient, control: Control, clock: Mov
     estate.look()
     estate.backup(set_id)
     with control.database.begin() as db:
+        repository = default_repository(db)
+        assert repository is not None
         db.add(
             RepositoryFigures(
-                repository_id="00" * 16,
+                repository_id=repository.id,
                 at=clock() - timedelta(hours=1),
                 stored_bytes=7,
                 source_bytes=9,
