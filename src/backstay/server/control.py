@@ -50,6 +50,7 @@ class Control:
     Attributes:
         instance: names this process in leases.
         wakeups: of this process.
+        ending: set when the process is told to stop: nobody is kept waiting any longer.
     """
 
     settings: ServerSettings
@@ -59,3 +60,4 @@ class Control:
     instance: str
     clock: Clock = utc_now
     wakeups: Wakeups = field(default_factory=Wakeups)
+    ending: threading.Event = field(default_factory=threading.Event)

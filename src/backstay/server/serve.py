@@ -4,6 +4,7 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from types import FrameType
 from urllib.parse import urlsplit
 
 import uvicorn
@@ -51,9 +52,22 @@ def serve(settings: ServerSettings, *, ready: Callable[[Control], None] = lambda
         ready(control)
         # uvicorn ends in order at a signal, and raises it again when it has ended.
         with suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run(sockets=[listening])
+            _Server(config, control).run(sockets=[listening])
     finally:
         listening.close()
+
+
+class _Server(uvicorn.Server):
+    """Answers the questions that it holds open when it is told to stop."""
+
+    def __init__(self, config: uvicorn.Config, control: Control) -> None:
+        super().__init__(config)
+        self._control = control
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """At a signal."""
+        self._control.ending.set()
+        super().handle_exit(sig, frame)
 
 
 def _listen(settings: ServerSettings) -> socket.socket:

@@ -8,6 +8,7 @@ that one that is missed does no harm.
 import asyncio
 import contextlib
 import json
+import threading
 from collections.abc import AsyncIterator, Callable
 from typing import Any, TypeVar
 
@@ -114,9 +115,10 @@ async def _events(
 ) -> AsyncIterator[str]:
     clock = asyncio.get_running_loop().time
     woken: asyncio.Event = request.app.state.woken
+    ending: threading.Event = request.app.state.control.ending
     yield "".join(first) or ": here\n\n"
     spoke = clock()
-    while not ended() and not await request.is_disconnected():
+    while not ended() and not ending.is_set() and not await request.is_disconnected():
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(woken.wait(), _LOOK_EVERY_SECONDS)
         found = "".join(await run_in_threadpool(look))
