@@ -1,7 +1,7 @@
 """A job's way to the repository: tried again as long as the policy has patience, within its bandwidth."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from backstay.agent.reporter import Reporter
@@ -12,8 +12,7 @@ from backstay.storage.retrying import Retry, RetryingStorage
 from backstay.storage.throttled import Throttle, ThrottledStorage
 
 _LONGEST_DELAY = 15.0
-_MEAN_DELAY = 0.75 * _LONGEST_DELAY
-_QUICK_ATTEMPTS = 7
+_NO_LIMIT = 1 << 60
 
 
 class Access(NamedTuple):
@@ -30,20 +29,20 @@ def access_for(channel: Channel, policy: BackupPolicy, reporter: Reporter, *, di
     told = _Told(reporter)
     retrying = RetryingStorage(
         gateway,
-        attempts_within(policy.retries.network_patience),
+        _NO_LIMIT,
         longest_delay=_LONGEST_DELAY,
         sleep=reporter.sleep,
         on_retry=told,
+        patience=policy.retries.network_patience.total_seconds(),
     )
     if not policy.bandwidth:
         return Access(retrying, retrying, gateway)
-    throttle = Throttle(limit_of(policy, lambda: datetime.now(UTC)), sleep=reporter.sleep)
+
+    def now() -> datetime:
+        return datetime.fromtimestamp(reporter.server_time_ns() / 1e9, UTC)
+
+    throttle = Throttle(limit_of(policy, now), sleep=reporter.sleep)
     return Access(ThrottledStorage(retrying, throttle), retrying, gateway)
-
-
-def attempts_within(patience: timedelta) -> int:
-    """How many attempts fill this time: the first few come quickly, the others as far apart as they may."""
-    return _QUICK_ATTEMPTS + int(patience.total_seconds() / _MEAN_DELAY)
 
 
 def limit_of(policy: BackupPolicy, now: Callable[[], datetime]) -> Callable[[], float | None]:

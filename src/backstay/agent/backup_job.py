@@ -13,6 +13,7 @@ from backstay.backup.workflow import BackupOutcome, BackupRequest, run_backup
 from backstay.domain.content_rule import ContentRule
 from backstay.domain.default_rules import rules_of_this_system
 from backstay.domain.entry import Grade
+from backstay.domain.errors import StorageUnavailable
 from backstay.protocol.client import AgentClient
 from backstay.protocol.report import Outcome, ProblemReport
 from backstay.protocol.ticket import BackupTicket
@@ -28,7 +29,9 @@ def back_up(
     """Back up, and return the outcome. Raises BackstayError: nothing was committed."""
     policy = ticket.policy.policy()
     direct = ticket.repository.data_path == "direct"
-    access = access_for(client.channel(ticket.job, ticket.epoch), policy, reporter, direct=direct)
+    patience = policy.retries.network_patience
+    channel = client.channel(ticket.job, ticket.epoch, patience.total_seconds())
+    access = access_for(channel, policy, reporter, direct=direct)
     secrets, _ = load_credential(ticket.repository.credential.encode("ascii"), "the ticket's credential")
     repository = WriteOnlyRepository(
         access.gateway, access.storage, access.retrying, secrets, cache=cache_root()
@@ -55,6 +58,11 @@ def back_up(
         run_scripts(policy.scripts_before, environment, reporter.message, "before")
         outcome = run_backup(repository, request, reporter)
         result = "succeeded" if outcome.complete else "succeeded_with_warnings"
+    except StorageUnavailable as error:
+        raise StorageUnavailable(
+            f"{error.what}; the policy's patience of {patience} is over",
+            hint="look at the network and the server; the next backup does not send again what was stored",
+        ) from error
     finally:
         run_scripts(
             policy.scripts_after, {**environment, "BACKSTAY_RESULT": result}, reporter.message, "after"

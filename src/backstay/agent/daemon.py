@@ -21,7 +21,6 @@ from backstay.domain.errors import (
     AlreadyRunning,
     BackstayError,
     Cancelled,
-    Conflict,
     Forbidden,
     NotSignedIn,
     ServerUnreachable,
@@ -35,7 +34,7 @@ MOST_JOBS = 2
 
 _POLL_SECONDS = 25.0
 _BUSY_POLL_SECONDS = 5.0
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 20.0
 _STOP_SECONDS = 20.0
 _INVENTORY_SECONDS = 86_400.0
 _OUTCOME_PAUSE = 5.0
@@ -106,28 +105,36 @@ class _Daemon:
         self._jobs: dict[int, threading.Thread] = {}
         self._freed = threading.Event()
         self._inventory_due = 0.0
+        self._known = False
+        self._fenced_off: BackstayError | None = None
 
     def run(self) -> None:
         """Until stopped."""
         _log.info("agent started", file_server=self._settings.name, server=self._settings.url)
+        # In a thread of its own, for the server holds the question open: a stop must not wait for the answer.
+        threading.Thread(target=self._ask_on, name="lease", daemon=True).start()
+        self._stop.wait()
+        ends = time.monotonic() + _STOP_SECONDS
+        for thread in list(self._jobs.values()):
+            thread.join(max(0.0, ends - time.monotonic()))
+        if self._fenced_off is not None:
+            raise self._fenced_off
+
+    def _ask_on(self) -> None:
         pause = _FIRST_PAUSE
-        try:
-            while not self._stop.is_set():
-                try:
-                    self._ask()
-                    self._tell_inventory()
-                    pause = _FIRST_PAUSE
-                except (Forbidden, NotSignedIn):
-                    raise
-                except (ServerUnreachable, Conflict) as error:
-                    _log.warning("no work to be had", what=error.what, hint=error.hint)
-                    self._stop.wait(pause * (0.5 + random.random()))
-                    pause = min(pause * 2, _LONGEST_PAUSE)
-        finally:
-            self._stop.set()
-            ends = time.monotonic() + _STOP_SECONDS
-            for thread in list(self._jobs.values()):
-                thread.join(max(0.0, ends - time.monotonic()))
+        while not self._stop.is_set():
+            try:
+                self._ask()
+                self._tell_inventory()
+                pause = _FIRST_PAUSE
+            except (Forbidden, NotSignedIn) as error:
+                self._fenced_off = error
+                self._stop.set()
+            except BackstayError as error:
+                # Whatever else it is, an agent that is gone could not tell when it has passed.
+                _log.warning("no work to be had", what=error.what, hint=error.hint)
+                self._stop.wait(pause * (0.5 + random.random()))
+                pause = min(pause * 2, _LONGEST_PAUSE)
 
     def _ask(self) -> None:
         self._jobs = {job: thread for job, thread in self._jobs.items() if thread.is_alive()}
@@ -136,6 +143,7 @@ class _Daemon:
         reply = self._client.lease(
             Greeting(
                 instance=machine.INSTANCE,
+                first=not self._known,
                 machine_id=machine.machine_id(),
                 boot_id=machine.boot_id(),
                 system="linux",
@@ -147,8 +155,9 @@ class _Daemon:
                 wait_seconds=0 if room <= 0 or not self._inventory_due else _POLL_SECONDS,
             )
         )
+        self._known = True
         ahead_ns = reply.server_time_ns - time.time_ns()
-        if reply.ticket is not None:
+        if reply.ticket is not None and not self._stop.is_set():
             self._start(reply.ticket, ahead_ns)
         elif room <= 0:
             self._freed.wait(_BUSY_POLL_SECONDS)

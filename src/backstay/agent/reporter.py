@@ -89,7 +89,7 @@ class Reporter:
     def scanning(self, files: int, size: int, path: bytes) -> None:
         """As Progress.scanning."""
         self._files, self._size, self._path = files, size, path
-        if self.verdict:
+        if self.verdict or self._stopping():
             self.check()
 
     transmitting = scanning

@@ -39,6 +39,7 @@ from backstay.storage.interface import Buffer
 TOKEN_PREFIX = "backstay-enrol-"
 _CONNECT_SECONDS = 10.0
 _ANSWER_SECONDS = 120.0
+_REPORT_SECONDS = 30.0
 _STORE_SECONDS = 900.0
 _POLL_SLACK_SECONDS = 30.0
 _PIECE = 1 << 20
@@ -124,7 +125,7 @@ class AgentClient:
 
     def report(self, job: int, report: Report) -> ReportReply:
         """Tell how a job goes. Raises ServerError."""
-        return _call(self._http, f"jobs/{job}/report", report, ReportReply, self.url)
+        return _call(self._http, f"jobs/{job}/report", report, ReportReply, self.url, _REPORT_SECONDS)
 
     def outcome(self, job: int, outcome: Outcome) -> OutcomeReply:
         """Tell how a job ended. Raises ServerError."""
@@ -138,9 +139,14 @@ class AgentClient:
         """Close the connections."""
         self._http.close()
 
-    def channel(self, job: int, epoch: int) -> "JobChannel":
-        """The way to the repository for a job."""
-        return JobChannel(self._http, self.url, job, epoch)
+    def channel(self, job: int, epoch: int, patience: float = _ANSWER_SECONDS) -> "JobChannel":
+        """The way to the repository for a job.
+
+        Args:
+            patience: seconds that the job waits for a server that is away: no answer is waited for longer.
+        """
+        seconds = min(_ANSWER_SECONDS, max(_CONNECT_SECONDS, patience))
+        return JobChannel(self._http, self.url, job, epoch, seconds)
 
 
 def _send(http: httpx.Client, path: str, body: bytes, url: str, seconds: float | None) -> httpx.Response:
@@ -177,9 +183,14 @@ def _answered(response: httpx.Response) -> httpx.Response:
     """The response if it is a success. Raises ServerError as its problem document says."""
     if response.is_success:
         return response
-    what, hint, _ = problem_in(response)
+    what, hint, kind = problem_in(response)
     if response.status_code in {429, 500, 502, 503, 504}:
         raise ServerUnreachable(what, hint=hint)
+    if not kind and response.status_code != 422:
+        raise ServerUnreachable(
+            f"something that is no Backstay server answered in its place: {what}",
+            hint="check the proxies between here and the server, and its address",
+        )
     raise _ERRORS.get(response.status_code, ServerError)(what, hint=hint)
 
 
@@ -199,8 +210,9 @@ def problem_in(response: httpx.Response) -> tuple[str, str, str]:
 class JobChannel:
     """The way to the repository for one job, as storage.gateway.Channel."""
 
-    def __init__(self, http: httpx.Client, url: str, job: int, epoch: int) -> None:
+    def __init__(self, http: httpx.Client, url: str, job: int, epoch: int, seconds: float) -> None:
         self._http = http
+        self._timeout = httpx.Timeout(seconds, connect=_CONNECT_SECONDS)
         self._url = url
         self._headers = {"x-backstay-job": f"{job}:{epoch}"}
 
@@ -223,7 +235,9 @@ class JobChannel:
             sent["content-length"] = str(sum(memoryview(part).nbytes for part in body))
             content = _pieces(body)
         try:
-            response = self._http.request(method, f"storage/{path}", content=content, headers=sent)
+            response = self._http.request(
+                method, f"storage/{path}", content=content, headers=sent, timeout=self._timeout
+            )
         except httpx.HTTPError as error:
             raise StorageUnavailable(
                 f"the server {self._url} cannot be reached: {str(error) or type(error).__name__}",

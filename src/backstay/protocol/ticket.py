@@ -94,13 +94,16 @@ class Greeting(_Message):
 
     Attributes:
         instance: random, of this agent process.
+        first: the process has had no answer yet: it takes the place of the one before it. Later it may not
+            take its place back, for another may have been started meanwhile.
         machine_id, boot_id: as /etc/machine-id and /proc/sys/kernel/random/boot_id say (proc(5)).
         time_ns: its clock, nanoseconds since the epoch.
         busy: jobs that it is running.
         room: how many more jobs it would take now; 0: none, it only says that it is there.
     """
 
-    instance: str = Field(max_length=64)
+    instance: str = Field(min_length=1, max_length=64)
+    first: bool = True
     machine_id: str = Field(max_length=64)
     boot_id: str = Field(max_length=64)
     system: str = Field(default="", max_length=32)

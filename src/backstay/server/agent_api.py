@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated
@@ -84,7 +85,9 @@ async def lease(control: ControlDep, request: Request, agent: Agent, greeting: G
     ends = time.monotonic() + patience
     woken: asyncio.Event = request.app.state.woken
     while True:
-        ticket = await run_in_threadpool(_next_ticket, control, agent) if greeting.room > 0 else None
+        ticket = None
+        if greeting.room > 0:
+            ticket = await run_in_threadpool(_next_ticket, control, agent, greeting.busy)
         left = ends - time.monotonic()
         ended = left <= 0 or control.stopping.is_set()
         if ticket is not None or ended or await request.is_disconnected():
@@ -114,6 +117,8 @@ def _take_in(control: Control, agent: AgentId, greeting: Greeting, address: str,
         replaced, restarted = fleet.greet(
             server,
             instance=greeting.instance,
+            first=greeting.first,
+            busy=job_queue.runs_for(db, server, now),
             machine_id=greeting.machine_id,
             boot_id=greeting.boot_id,
             now=now,
@@ -126,18 +131,18 @@ def _take_in(control: Control, agent: AgentId, greeting: Greeting, address: str,
         server.clock_offset = greeting.time_ns / 1e9 - now.timestamp()
 
 
-def _next_ticket(control: Control, agent: AgentId) -> Ticket | None:
+def _next_ticket(control: Control, agent: AgentId, busy: Sequence[int]) -> Ticket | None:
     now = control.clock()
     # Most questions find nothing: they only read, and take no turn among the writers.
     with control.database.read() as db:
         server = fleet.identify(db, agent.file_server_id, agent.secret)
         fleet.require_instance(server, agent.instance)
-        if not job_queue.has_work(db, server, now):
+        if not job_queue.has_work(db, server, agent.instance, busy, now):
             return None
     with control.database.begin() as db:
         server = fleet.identify(db, agent.file_server_id, agent.secret)
         fleet.require_instance(server, agent.instance)
-        job = job_queue.lease_for_agent(db, server, agent.instance, now)
+        job = job_queue.lease_for_agent(db, server, agent.instance, now, busy)
         if job is None:
             return None
         repository = db.get_one(RepositoryRow, job.repository_id)

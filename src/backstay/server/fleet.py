@@ -161,24 +161,38 @@ def identify(db: Session, file_server_id: int, secret: str) -> FileServer:
 
 
 def greet(
-    server: FileServer, *, instance: str, machine_id: str, boot_id: str, now: datetime
+    server: FileServer,
+    *,
+    instance: str,
+    machine_id: str,
+    boot_id: str,
+    now: datetime,
+    first: bool = True,
+    busy: bool = False,
 ) -> tuple[bool, bool]:
     """An agent process has started, and from now on speaks for the file server.
+
+    Args:
+        first: it has just been started; one that was replaced does not come back.
+        busy: the process that spoke until now runs a job that was not given up.
 
     Returns:
         Whether it is another process than before, and whether the machine was started anew.
 
     Raises:
         Conflict: another machine speaks for this file server at this time.
+        Forbidden: another process of this machine has taken this one's place.
     """
     if server.instance == instance:
         return False, False
-    alive = server.last_seen_at is not None and now - server.last_seen_at < CONNECTED_WITHIN
-    if alive and server.machine_id and server.machine_id != machine_id:
+    alive = busy or (server.last_seen_at is not None and now - server.last_seen_at < CONNECTED_WITHIN)
+    if server.instance and alive and server.machine_id and server.machine_id != machine_id:
         raise Conflict(
             f"another machine is at work as the file server {server.name}: two agents have the same identity",
             hint="enrol this one under its own name; if it was copied from the other, delete its state first",
         )
+    if server.instance and not first:
+        require_instance(server, instance)
     restarted = bool(server.boot_id) and server.boot_id != boot_id
     was_known = bool(server.instance)
     server.instance, server.machine_id, server.boot_id = instance, machine_id, boot_id

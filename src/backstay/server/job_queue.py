@@ -262,9 +262,32 @@ def _refuse_second(db: Session, backup_set: BackupSetRow, now: datetime) -> None
         )
 
 
-def has_work(db: Session, server: FileServer, now: datetime) -> bool:
+def has_work(db: Session, server: FileServer, instance: str, busy: Iterable[int], now: datetime) -> bool:
     """Whether there is a job that `lease_for_agent` would give."""
-    return db.scalars(_work_for(server, now)).first() is not None
+    if db.scalars(_work_for(server, now)).first() is not None:
+        return True
+    return _untold(db, server, instance, busy) is not None
+
+
+def runs_for(db: Session, server: FileServer, now: datetime) -> bool:
+    """Whether a job of this file server runs that was not given up."""
+    running = select(JobRow.id).where(
+        JobRow.file_server_id == server.id,
+        JobRow.state == JobState.RUNNING.value,
+        JobRow.leased_until > now,
+    )
+    return db.scalars(running.limit(1)).first() is not None
+
+
+def _untold(db: Session, server: FileServer, instance: str, busy: Iterable[int]) -> JobRow | None:
+    """A job that this process was given and knows nothing of: the answer to its question was lost."""
+    given = select(JobRow).where(
+        JobRow.file_server_id == server.id,
+        JobRow.state == JobState.RUNNING.value,
+        JobRow.leased_to == instance,
+        JobRow.id.not_in(list(busy)),
+    )
+    return next((job for job in db.scalars(given) if not job.progress), None)
 
 
 def _work_for(server: FileServer, now: datetime) -> Select[JobRow]:
@@ -289,13 +312,22 @@ def _work_for(server: FileServer, now: datetime) -> Select[JobRow]:
     )
 
 
-def lease_for_agent(db: Session, server: FileServer, instance: str, now: datetime) -> JobRow | None:
+def lease_for_agent(
+    db: Session, server: FileServer, instance: str, now: datetime, busy: Iterable[int] = ()
+) -> JobRow | None:
     """Give the agent process its next job, or None; the job is running from now on.
 
-    Of one set only one job runs at a time, the oldest first.
+    Of one set only one job runs at a time, the oldest first. A job that the process was given and is not
+    among those that it is busy with is given again.
     """
     # Two processes that say they are this agent take turns: each would find another job of the same set.
     db.execute(select(FileServer.id).where(FileServer.id == server.id).with_for_update(key_share=True))
+    untold = _untold(db, server, instance, busy)
+    if untold is not None:
+        untold.lease_epoch += 1
+        untold.leased_until = now + agent_lease(policy_for(db, untold))
+        log(db, untold, "given to the agent again, as it knew nothing of it", now, level="warning")
+        return untold
     job = db.scalars(_work_for(server, now).with_for_update(skip_locked=True)).first()
     if job is None:
         return None

@@ -42,6 +42,9 @@ class RetryingStorage(Storage):
         first_delay, longest_delay: seconds.
         sleep: waits so many seconds; may raise (Cancelled, say) to give up at once.
         chance: a number from 0 to 1.
+        patience: seconds after which nothing is tried again: since this operation began, and since any
+            began to fail if none has succeeded meanwhile.
+        clock: seconds, for the patience.
         on_retry: told of every wait before it begins, in the thread that waits.
     """
 
@@ -55,6 +58,8 @@ class RetryingStorage(Storage):
         sleep: Callable[[float], None] = time.sleep,
         chance: Callable[[], float] = random.random,
         on_retry: Callable[[Retry], None] = lambda retry: None,
+        patience: float = float("inf"),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if attempts < 1:
             raise ValueError("attempts must be at least 1")
@@ -65,6 +70,9 @@ class RetryingStorage(Storage):
         self._sleep = sleep
         self._chance = chance
         self._on_retry = on_retry
+        self._patience = patience
+        self._clock = clock
+        self._failing_since: float | None = None
 
     @property
     def location(self) -> str:
@@ -106,7 +114,7 @@ class RetryingStorage(Storage):
         give nothing are limited.
         """
         seen: set[str] = set()
-        failed = 0
+        failed, began = 0, self._clock()
         while True:
             before = len(seen)
             try:
@@ -114,10 +122,11 @@ class RetryingStorage(Storage):
                     if info.name not in seen:
                         seen.add(info.name)
                         yield info
+                self._failing_since = None
                 return
             except StorageError as error:
                 failed = 1 if len(seen) > before else failed + 1
-                self._wait_or_raise("list", prefix, failed, error)
+                self._wait_or_raise("list", prefix, failed, error, began)
 
     def delete(self, name: str) -> None:
         """As Storage.delete."""
@@ -129,16 +138,27 @@ class RetryingStorage(Storage):
 
     def repeat(self, operation: str, name: str, attempt: Callable[[], _Result]) -> _Result:
         """Do what may fail, again and again as the operations of a storage are. Raises as `attempt` does."""
-        failed = 0
+        failed, began = 0, self._clock()
         while True:
             try:
-                return attempt()
+                result = attempt()
             except StorageError as error:
                 failed += 1
-                self._wait_or_raise(operation, name, failed, error)
+                self._wait_or_raise(operation, name, failed, error, began)
+            else:
+                self._failing_since = None
+                return result
 
-    def _wait_or_raise(self, operation: str, name: str, failed: int, error: StorageError) -> None:
-        if not error.retryable or failed >= self._attempts:
+    def _wait_or_raise(
+        self, operation: str, name: str, failed: int, error: StorageError, began: float
+    ) -> None:
+        if not error.retryable:
+            # The storage has answered.
+            self._failing_since = None
+            raise error
+        # One for all threads and operations: a storage that is away is away for each of them.
+        since = self._failing_since = began if self._failing_since is None else self._failing_since
+        if failed >= self._attempts or self._clock() - min(since, began) >= self._patience:
             raise error
         longest = min(self._longest_delay, self._first_delay * 2 ** min(failed - 1, 60))
         delay = longest * (1 + self._chance()) / 2

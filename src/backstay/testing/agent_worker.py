@@ -24,7 +24,6 @@ from backstay.storage.gateway import GatewayStorage
 PAUSED, GO_ON = "paused", "go-on"
 """Files in the agent's folder: it waits at its place; it may go on."""
 
-_POLL_SECONDS = 0.3
 _REPORT_SECONDS = 0.2
 
 
@@ -39,6 +38,7 @@ class Seam(msgspec.Struct, frozen=True):
         pause_at: places at which it waits until it may go on.
         clock_shift: seconds that its clock is ahead.
         machine_id, boot_id: instead of this machine's; empty: as they are.
+        poll_seconds: how long the server may hold its question for work open.
     """
 
     kill_at: str = ""
@@ -46,6 +46,7 @@ class Seam(msgspec.Struct, frozen=True):
     clock_shift: float = 0.0
     machine_id: str = ""
     boot_id: str = ""
+    poll_seconds: float = 0.3
 
 
 class _Places:
@@ -112,7 +113,7 @@ def main(folder: Path, seam: Seam) -> int:
     """Be the agent until stopped; returns its exit code."""
     os.environ["BACKSTAY_AGENT"] = str(folder)
     assert agent_folder() == folder
-    daemon._POLL_SECONDS = _POLL_SECONDS
+    daemon._POLL_SECONDS = seam.poll_seconds
     daemon._FIRST_PAUSE, daemon._LONGEST_PAUSE = 0.2, 0.5
     daemon._OUTCOME_PAUSE = 0.5
     reporter.PERIOD_SECONDS = _REPORT_SECONDS
@@ -123,7 +124,6 @@ def main(folder: Path, seam: Seam) -> int:
     if seam.boot_id:
         machine.boot_id = lambda: seam.boot_id
     _watch(_Places(seam, folder))
-    assert machine.INSTANCE
     return backstay(["agent", "run"])
 
 

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -25,6 +26,9 @@ from sqlalchemy import select
 
 from backstay.agent.settings import AgentSettings
 from backstay.domain.job import JobState, Trigger
+from backstay.repository.layout import PACKS
+from backstay.repository.pack import read_trailer
+from backstay.repository.repository import Repository
 from backstay.server import fleet, job_queue
 from backstay.server.access import SYSTEM
 from backstay.server.app import open_control
@@ -421,6 +425,22 @@ class FleetRig:
         """The agent's file server as it is now."""
         with self.control.database.read() as db:
             return fleet.find_file_server(db, agent.name)
+
+    def blobs_stored_twice(self) -> list[bytes]:
+        """Ids of blobs that lie in more than one pack of the default repository: sent again for nothing."""
+        repository = self.repository()
+        counted: Counter[bytes] = Counter()
+        for info in repository.storage.list(PACKS):
+            trailer = read_trailer(repository.storage, info.name, repository.secrets.catalogue_key, info.size)
+            counted.update(blob.id for blob in trailer.blobs())
+        return [blob for blob, count in counted.items() if count > 1]
+
+    def repository(self) -> Repository:
+        """The default repository, as the server opens it."""
+        with self.control.database.read() as db:
+            row = default_repository(db)
+        assert row is not None
+        return self.control.repositories.get(row.id)
 
 
 def same_tree(first: Path, second: Path) -> str:
