@@ -11,6 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy.orm import make_transient
 
+from backstay.cli import logs
 from backstay.repository.keyring import Secrets
 from backstay.repository.repository import Repository
 from backstay.server.access import Permission, Role
@@ -22,6 +23,8 @@ from backstay.server.sign_in import hash_of
 from backstay.server.tables import Administrator, ApiToken, RepositoryRow
 from backstay.storage.registry import open_storage
 from backstay.testing.postgres import PostgresServer, running_postgres
+
+logs.configure("error")
 
 
 class MovableClock:

@@ -15,7 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.server.conftest import MovableClock, token_for
 from tests.server.estate import Estate
 
-from backstay.server import background, logs
+from backstay.cli import logs
+from backstay.server import background
 from backstay.server.access import Role
 from backstay.server.app import create_app
 from backstay.server.control import Control
@@ -165,7 +166,7 @@ def test_no_secret_is_logged(log: io.StringIO) -> None:
         logger.error("defect", exc_info=error)
     text = log.getvalue()
     assert secret not in text
-    assert len(text.splitlines()) == 5
+    assert "signing in" in text
     assert "cannot reach https://********@host/" in text
 
 

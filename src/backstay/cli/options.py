@@ -1,8 +1,12 @@
 """Arguments and options that several commands share."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 FILE = click.Path(path_type=Path)
 
@@ -25,6 +29,18 @@ verbose = click.option("--verbose", "-v", is_flag=True, help="List every problem
 backup_set = click.option(
     "--set", "backup_set", metavar="NAME", help="Only restore points of this backup set."
 )
+
+
+def log_level(default: str) -> Callable[[_Command], _Command]:
+    """The option of commands that run for long."""
+    return click.option(
+        "--log-level",
+        type=click.Choice(["debug", "info", "warning", "error"]),
+        default=default,
+        show_default=True,
+        envvar="BACKSTAY_LOG_LEVEL",
+        help="How much is logged, on standard error.",
+    )
 
 
 def point_path(path: str) -> bytes:

@@ -77,7 +77,7 @@ class Grants:
         with self.control.database.read() as db:
             server = fleet.identify(db, agent.file_server_id, agent.secret)
             fleet.require_instance(server, agent.instance)
-            row = job_queue.held_job(db, int(number), int(epoch), agent.instance, server.id)
+            row = job_queue.held_job(db, int(number), int(epoch), agent.instance, server.id, to_change=False)
             assert row.repository_id is not None
             point = row.restore_point_id if row.kind == JobKind.RESTORE.value else None
             set_name = row.backup_set.name if row.backup_set is not None else ""

@@ -371,13 +371,24 @@ def agent_lease(policy: BackupPolicy) -> timedelta:
     return max(LEAST_AGENT_LEASE, policy.retries.network_patience + _LEASE_MARGIN)
 
 
-def held_job(db: Session, job_id: int, epoch: int, instance: str, server_id: int | None = None) -> JobRow:
+def held_job(
+    db: Session,
+    job_id: int,
+    epoch: int,
+    instance: str,
+    server_id: int | None = None,
+    *,
+    to_change: bool = True,
+) -> JobRow:
     """The job, which the process of this instance must hold under this epoch.
+
+    Args:
+        to_change: as for `get_job`; False where the transaction only reads.
 
     Raises:
         NotFound, Forbidden: it was given up, ended, or leased anew: this process is fenced off.
     """
-    job = get_job(db, job_id, to_change=True)
+    job = get_job(db, job_id, to_change=to_change)
     if server_id is not None and job.file_server_id != server_id:
         raise NotFound(f"there is no job {job_id} of this file server")
     if job.state != JobState.RUNNING.value or job.lease_epoch != epoch or job.leased_to != instance:

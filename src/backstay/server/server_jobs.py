@@ -78,7 +78,7 @@ class _Run:
     def _work(self) -> Outcome:
         control = self.control
         repository = control.repositories.get(self.repository_id)
-        with control.database.read() as db:
+        with control.database.begin() as db:
             location = db.get_one(RepositoryRow, self.repository_id).location
             job = self._held(db)
             request = request_of(db, job)

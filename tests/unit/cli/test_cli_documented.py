@@ -55,5 +55,5 @@ def test_every_command_says_what_it_does():
     for name, command in COMMANDS.items():
         assert command.help
         assert command.help.split("\n")[0].rstrip().endswith(".")
-        if name != "backstay demo":
+        if name not in {"backstay demo", "backstay agent run"}:
             assert any("--json" in parameter.opts for parameter in command.params), name

@@ -22,12 +22,15 @@ _LOOK_SECONDS = 1.0
     multiple=True,
     help="Never back up this folder.",
 )
-@click.option("--with-parent", is_flag=True, hidden=True)
-def command(left_out: tuple[Path, ...], with_parent: bool) -> int:
+@click.option("--with-parent", is_flag=True, help="Stop when the process that started it is no more.")
+@options.log_level("info")
+def command(left_out: tuple[Path, ...], with_parent: bool, log_level: str) -> int:
     """Carry out what the server orders, until stopped."""
     from backstay.agent.daemon import run
     from backstay.agent.settings import agent_folder
+    from backstay.cli import logs
 
+    logs.configure(log_level)
     stop = threading.Event()
 
     def end(number: int, frame: FrameType | None) -> None:

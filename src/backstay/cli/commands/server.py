@@ -48,14 +48,7 @@ if TYPE_CHECKING:
 @click.option("--private-key", type=options.FILE, metavar="FILE", help="With --tls files: PEM.")
 @click.option("--proxy", "proxies", metavar="ADDRESS", multiple=True, help="Believe X-Forwarded-For of it.")
 @click.option("--open-metrics", is_flag=True, help="Show /metrics to this machine itself without a token.")
-@click.option(
-    "--log-level",
-    type=click.Choice(["debug", "info", "warning", "error"]),
-    default="info",
-    show_default=True,
-    envvar="BACKSTAY_LOG_LEVEL",
-    help="How much is logged, on standard error.",
-)
+@options.log_level("info")
 @options.as_json
 def command(
     folder: Path,
@@ -74,7 +67,7 @@ def command(
     as_json: bool,
 ) -> int:
     """Run the server: it keeps policies, jobs and storage of all file servers, and serves the console."""
-    from backstay.server import logs
+    from backstay.cli import logs
     from backstay.server.serve import serve
     from backstay.server.settings import ServerSettings
 

@@ -30,15 +30,18 @@ _PORT = 8443
 @click.option(
     "--port", type=click.IntRange(0, 65535), help=f"Of the loopback address  [default: {_PORT}, or any]"
 )
+@options.log_level("warning")
 @options.as_json
 def command(
-    paths: tuple[str, ...], folder: Path | None, storage: str, port: int | None, as_json: bool
+    paths: tuple[str, ...], folder: Path | None, storage: str, port: int | None, log_level: str, as_json: bool
 ) -> int:
     """Protect this machine: run a server for it, on the loopback address, and its agent, until stopped."""
+    from backstay.cli import logs
     from backstay.server.serve import is_free, serve
     from backstay.server.settings import ServerSettings
 
     output = Output(as_json=as_json)
+    logs.configure(log_level)
     home = (folder or _default_folder()).absolute()
     wanted = [os.path.abspath(path) for path in paths]
     settings = ServerSettings(
@@ -50,7 +53,7 @@ def command(
     )
     agents: list[subprocess.Popen[bytes]] = []
     try:
-        serve(settings, ready=lambda control: agents.append(_begin(control, home, wanted, output)))
+        serve(settings, ready=lambda control: agents.append(_begin(control, home, wanted, log_level, output)))
     finally:
         for agent in agents:
             agent.terminate()
@@ -66,7 +69,9 @@ def _default_folder() -> Path:
     return (Path(base) if base else Path.home() / ".local/share") / "backstay"
 
 
-def _begin(control: "Control", home: Path, paths: list[str], output: Output) -> "subprocess.Popen[bytes]":
+def _begin(
+    control: "Control", home: Path, paths: list[str], log_level: str, output: Output
+) -> "subprocess.Popen[bytes]":
     """Set up what is not there yet, start the agent, and say how to get in."""
     from backstay.agent.settings import AgentSettings
     from backstay.domain.errors import UsageError
@@ -83,7 +88,8 @@ def _begin(control: "Control", home: Path, paths: list[str], output: Output) -> 
     enrolled.save(folder)
     if paths:
         first_start.protect(control, enrolled.file_server_id, paths)
-    words = [sys.executable, "-m", "backstay.cli", "agent", "run", "--with-parent", "--leave-out", str(home)]
+    words = [sys.executable, "-m", "backstay.cli", "agent", "run", "--with-parent", "--log-level", log_level]
+    words += ["--leave-out", str(home)]
     if not control.settings.storage_location.startswith("s3:"):
         words += ["--leave-out", control.settings.storage_location]
     # In a session of its own: Ctrl-C is for this process, which ends the agent in order.
