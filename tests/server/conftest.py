@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from pwdlib import PasswordHash
+from pwdlib.hashers.argon2 import Argon2Hasher
 from sqlalchemy.orm import make_transient
 
 from backstay.cli import logs
 from backstay.repository.keyring import Secrets
 from backstay.repository.repository import Repository
+from backstay.server import passwords
 from backstay.server.access import Permission, Role
 from backstay.server.app import create_app, open_control
 from backstay.server.control import Control
@@ -168,3 +171,14 @@ def client(control: Control) -> Iterator[TestClient]:
     with TestClient(create_app(control), raise_server_exceptions=False) as client:
         client.headers["Authorization"] = f"Bearer {token_for(control, Role.ADMINISTRATOR)}"
         yield client
+
+
+@pytest.fixture(scope="module")
+def cheap_hashes() -> Iterator[None]:
+    """Real argon2id, with the least memory: for tests that try dozens of passwords."""
+    with pytest.MonkeyPatch.context() as patch:
+        cheap = PasswordHash((Argon2Hasher(time_cost=1, memory_cost=64, parallelism=1),))
+        patch.setattr(passwords, "_hasher", lambda: cheap)
+        passwords._nobodys_hash.cache_clear()
+        yield
+    passwords._nobodys_hash.cache_clear()

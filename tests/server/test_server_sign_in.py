@@ -6,8 +6,6 @@ from dataclasses import replace
 
 import pytest
 from fastapi.testclient import TestClient
-from pwdlib import PasswordHash
-from pwdlib.hashers.argon2 import Argon2Hasher
 from sqlalchemy import select
 from tests.server.conftest import MovableClock, token_for
 
@@ -19,18 +17,9 @@ from backstay.server.control import Control
 from backstay.server.sign_in import hash_of
 from backstay.server.tables import Administrator, AuditEntry, SignInSession
 
+pytestmark = pytest.mark.usefixtures("cheap_hashes")
+
 PASSWORD = "seven-purple-elephants"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cheap_hashes() -> Iterator[None]:
-    """Real argon2id, with the least memory: some tests try dozens of passwords."""
-    with pytest.MonkeyPatch.context() as patch:
-        cheap = PasswordHash((Argon2Hasher(time_cost=1, memory_cost=64, parallelism=1),))
-        patch.setattr(passwords, "_hasher", lambda: cheap)
-        passwords._nobodys_hash.cache_clear()
-        yield
-    passwords._nobodys_hash.cache_clear()
 
 
 @pytest.fixture

@@ -65,6 +65,9 @@ _TOP = {
     "jobs": "jobs",
     "restore-points": "restore_points",
     "backup": "backup_now",
+    "admins": "admins",
+    "tokens": "tokens",
+    "audit": "audit",
 }
 
 
