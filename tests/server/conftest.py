@@ -13,6 +13,7 @@ from sqlalchemy.orm import make_transient
 
 from backstay.repository.keyring import Secrets
 from backstay.repository.repository import Repository
+from backstay.server import logs
 from backstay.server.access import Permission, Role
 from backstay.server.app import create_app, open_control
 from backstay.server.control import Control
@@ -37,6 +38,12 @@ class MovableClock:
     def forward(self, **by: float) -> None:
         """Let time pass, as timedelta's arguments say."""
         self.now += timedelta(**by)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quiet_logs() -> None:
+    """Servers log to standard error, as they do when they are started, and only what matters."""
+    logs.configure("warning")
 
 
 @pytest.fixture
