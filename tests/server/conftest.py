@@ -45,6 +45,12 @@ class MovableClock:
         self.now += timedelta(**by)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def quiet_logs() -> None:
+    """Servers log to standard error, as they do when they are started, and only what matters."""
+    logs.configure("warning")
+
+
 @pytest.fixture
 def clock() -> MovableClock:
     """A clock that stands still until it is moved."""

@@ -58,6 +58,7 @@ _TOP = {
     "demo": "demo",
     "login": "login",
     "logout": "logout",
+    "doctor": "doctor",
     "file-servers": "file_servers",
     "sets": "sets",
     "policies": "policies",

@@ -71,6 +71,7 @@ def configure(level: str = "info", *, as_json: bool | None = None, stream: TextI
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logger = logging.getLogger(name)
         logger.handlers[:] = []
+        logger.setLevel(logging.NOTSET)
         logger.propagate = True
     structlog.configure(
         processors=[

@@ -31,7 +31,15 @@ from backstay.domain.errors import (
 )
 from backstay.protocol.certificate import pinned_certificate, trusting_authorities, trusting_only
 from backstay.protocol.inventory import Inventory
-from backstay.protocol.report import EnrolReply, EnrolRequest, Outcome, OutcomeReply, Report, ReportReply
+from backstay.protocol.report import (
+    EnrolReply,
+    EnrolRequest,
+    Outcome,
+    OutcomeReply,
+    Report,
+    ReportReply,
+    WhoAmIReply,
+)
 from backstay.protocol.ticket import Greeting, LeaseReply
 from backstay.storage.gateway import Answer
 from backstay.storage.interface import Buffer
@@ -135,6 +143,11 @@ class AgentClient:
         """Tell what there is to protect. Raises ServerError."""
         _answered(_send(self._http, "inventory", inventory.model_dump_json().encode(), self.url, None))
 
+    def who_am_i(self) -> WhoAmIReply:
+        """Ask whether the credential holds; an agent that runs is not disturbed. Raises ServerError."""
+        response = _send(self._http, "who-am-i", b"{}", self.url, _CONNECT_SECONDS)
+        return _understood(_answered(response), WhoAmIReply, self.url)
+
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
@@ -167,6 +180,10 @@ def _call(
     seconds: float | None = None,
 ) -> _Reply:
     response = _answered(_send(http, path, message.model_dump_json().encode(), url, seconds))
+    return _understood(response, reply, url)
+
+
+def _understood(response: httpx.Response, reply: type[_Reply], url: str) -> _Reply:
     try:
         return reply.model_validate_json(response.content)
     except ValidationError as error:

@@ -111,6 +111,15 @@ class EnrolRequest(_Message):
     version: str = Field(default="", max_length=64)
 
 
+class WhoAmIReply(_Message):
+    """Who the server takes an agent for; asked by `backstay doctor`, beside the agent that runs."""
+
+    file_server_id: int
+    name: str
+    server_time_ns: int
+    version: str = ""
+
+
 class EnrolReply(_Message):
     """The agent's own credential, shown once."""
 

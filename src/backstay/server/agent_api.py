@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, Request
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
+import backstay
 from backstay.domain.errors import Conflict, Forbidden, NotSignedIn
 from backstay.domain.job import JobKind
 from backstay.protocol.inventory import Inventory
@@ -22,6 +23,7 @@ from backstay.protocol.report import (
     OutcomeReply,
     Report,
     ReportReply,
+    WhoAmIReply,
 )
 from backstay.protocol.ticket import (
     BackupTicket,
@@ -74,6 +76,19 @@ def enrol(control: ControlDep, request: Request, message: EnrolRequest) -> Enrol
             db, message.secret, message.name, now=control.clock(), address=client_address(request)
         )
     return EnrolReply(file_server_id=identity.file_server_id, name=identity.name, secret=identity.secret)
+
+
+@router.post("/who-am-i")
+def who_am_i(control: ControlDep, agent: Agent) -> WhoAmIReply:
+    """Say whom the server takes the agent for. The agent that runs is not disturbed."""
+    with control.database.read() as db:
+        server = fleet.identify(db, agent.file_server_id, agent.secret)
+        return WhoAmIReply(
+            file_server_id=server.id,
+            name=server.name,
+            server_time_ns=int(control.clock().timestamp() * 1e9),
+            version=backstay.__version__,
+        )
 
 
 @router.post("/lease")

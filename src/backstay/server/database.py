@@ -199,6 +199,11 @@ def _refuse_dangling(connection: Connection) -> None:
         )
 
 
+def newest_revision() -> str:
+    """The version of the tables that this Backstay makes."""
+    return ScriptDirectory(str(_MIGRATIONS)).get_current_head() or ""
+
+
 def _refuse_newer(revision: str | None) -> None:
     known = {script.revision for script in ScriptDirectory(str(_MIGRATIONS)).walk_revisions()}
     if revision is not None and revision not in known:
