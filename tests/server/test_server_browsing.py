@@ -67,17 +67,17 @@ def test_a_folder_is_listed_page_by_page(client: TestClient, protected: Protecte
 
 
 def test_a_large_folder_is_listed_without_reading_all_of_it(client: TestClient, protected: Protected) -> None:
-    """In the middle of 20,000 entries a page comes about as fast as at the beginning."""
+    """In the middle of 6,000 entries a page comes about as fast as at the beginning."""
     folder = protected.source / "many"
     folder.mkdir()
-    for number in range(20_000):
+    for number in range(6_000):
         (folder / f"{number:06}").touch()
     point = protected.back_up()
     _get(client, point, "folder", str(folder), limit=10)
     began = time.monotonic()
-    page = _get(client, point, "folder", str(folder), limit=3, after="015000").json()
+    page = _get(client, point, "folder", str(folder), limit=3, after="003000").json()
     took = time.monotonic() - began
-    assert [item["name"] for item in page["items"]] == ["015001", "015002", "015003"]
+    assert [item["name"] for item in page["items"]] == ["003001", "003002", "003003"]
     assert took < 1
 
 
