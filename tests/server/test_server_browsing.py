@@ -248,3 +248,33 @@ def test_last_copies_are_told_before_a_point_goes(
         ("report.txt", first),
         ("large.bin", first),
     ]
+
+
+_NONSENSE = [
+    ("/api/v1/restore-points/{point}/folder", {"path": "\0"}),
+    ("/api/v1/restore-points/{point}/folder", {"path_base64": "%%%"}),
+    ("/api/v1/restore-points/{point}/folder", {"path": "/", "limit": "0"}),
+    ("/api/v1/restore-points/zz/folder", {"path": "/"}),
+    ("/api/v1/restore-points/{point}/differences", {"since": "0000"}),
+    ("/api/v1/restore-points/{point}/last-copies", {"after": "nonsense"}),
+    ("/api/v1/restore-points/{point}/last-copies", {"after": "{point}:%%%"}),
+    ("/api/v1/search", {"name": "x", "after": "9" * 150 + ".a.1"}),
+    ("/api/v1/search", {"name": "x", "after": "1.2"}),
+    ("/api/v1/search", {"name": "\0"}),
+    ("/api/v1/search", {"name": ""}),
+    ("/api/v1/backup-sets/999999/versions", {"path": "/"}),
+    ("/api/v1/backup-sets/999999/retention-plan", {}),
+    ("/api/v1/repositories/0/figures", {}),
+    ("/api/v1/repositories/" + "0" * 32 + "/retention-plan", {}),
+]
+
+
+def test_nonsense_is_refused_with_a_hint(client: TestClient, protected: Protected) -> None:
+    """Whatever makes no sense is a problem document with a status of the client's fault, and a hint."""
+    point = protected.back_up()
+    for url, params in _NONSENSE:
+        filled = {name: value.replace("{point}", point) for name, value in params.items()}
+        answer = client.get(url.replace("{point}", point), params=filled)
+        assert answer.status_code in {404, 422}, (url, params, answer.text)
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["hint"], url

@@ -167,7 +167,7 @@ class NameIndex:
             self._map.close()
             raise DamagedObject(path.name, "it is cut short", hint="delete it; it is made anew")
         self.rows = rows
-        self._name_starts = self._column("<u8", 0)
+        self._name_starts = self._column("<i8", 0)
         self._names = _HEAD + 33 * rows
         self._paths = self._names + names
         self._end = size
@@ -185,8 +185,8 @@ class NameIndex:
         del self._name_starts
         self._map.close()
 
-    def find(self, pattern: NamePattern, first: int = 0) -> Iterator[NameHit | None]:
-        """What fits, in order, from row `first` on; None now and then while nothing is found."""
+    def find(self, pattern: NamePattern, first: int = 0) -> Iterator[NameHit | int]:
+        """What fits, in order, from row `first` on; now and then the row that is looked at next."""
         row = first
         looked = 0
         while row < self.rows:
@@ -199,7 +199,7 @@ class NameIndex:
                 yield self._hit(row)
             looked += 1
             if looked % 1000 == 0:
-                yield None
+                yield row + 1
             row += 1
 
     def _name_at(self, row: int) -> int:

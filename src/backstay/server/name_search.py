@@ -171,9 +171,11 @@ def search(
         with index:
             row = first
             for hit in index.find(pattern, first):
-                if hit is not None:
+                if isinstance(hit, NameHit):
                     items.append((place.row, hit))
                     row = hit.row + 1
+                else:
+                    row = hit
                 if len(items) >= limit or time.monotonic() >= until:
                     return FoundNames(items, _cursor(place, row), skipped=skipped)
     return FoundNames(items, None, skipped=skipped)
