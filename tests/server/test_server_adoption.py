@@ -99,3 +99,6 @@ def test_packs_that_nobody_knows_are_taken_in_and_those_that_are_gone_forgotten(
     stored = sum(1 for path in Path(location_of(control), "packs").rglob("*") if path.is_file())
     assert reconcile.reconcile_packs(control, repository_id) == reconcile.PacksFound(1, stored)
     assert reconcile.reconcile_packs(control, repository_id) == reconcile.PacksFound(0, 0)
+    assert [reconcile.look(control), reconcile.look(control)] == [1, 0]
+    clock.forward(hours=7)
+    assert reconcile.look(control) == 1

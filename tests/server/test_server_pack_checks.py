@@ -35,10 +35,8 @@ from backstay.storage.registry import open_storage
 CONTENT = Random(7).randbytes(20_000)
 
 
-@pytest.fixture
-def database_url(tmp_path: Path) -> str:
-    """SQLite alone: what is tested here lies in the repository."""
-    return str(tmp_path / "server.db")
+# SQLite alone: what is tested here lies in the repository.
+pytestmark = pytest.mark.parametrize("control", ["sqlite"], indirect=True)
 
 
 @pytest.fixture

@@ -62,7 +62,7 @@ class Protected:
             row = BackupSetRow(
                 file_server_id=server.id,
                 repository_id=repository_id_of(control),
-                name="data",
+                name=f"{name}-data",
                 paths=[str(source)],
                 created_at=now,
                 updated_at=now,
@@ -87,7 +87,7 @@ class Protected:
         secrets, _ = load_credential(control.repositories.credential(repository_id).encode(), "credential")
         storage = open_storage(location_of(control))
         repository = Repository.open_with(storage, secrets, cache=self.source.parent / f"cache-{self.name}")
-        request = BackupRequest([os.fsencode(self.source)], "data", file_server=self.name)
+        request = BackupRequest([os.fsencode(self.source)], f"{self.name}-data", file_server=self.name)
         point = run_backup(repository, request, Silent()).point
         if enter:
             with control.database.begin() as db:

@@ -21,6 +21,7 @@ from backstay.server import (
     figures,
     job_queue,
     pack_checks,
+    reconcile,
     scheduler,
     server_jobs,
     upkeep_schedule,
@@ -60,6 +61,7 @@ CHORES: list[Chore] = [
     Chore("server jobs", 2.0, server_jobs.run_next),
     Chore("more server jobs", 3.0, server_jobs.run_next),
     Chore("check packs", 10.0, pack_checks.check_new, 5.0),
+    Chore("reconcile", 300.0, reconcile.look, 120.0),
     Chore("figures", 60.0, figures.note_all, 30.0),
 ]
 

@@ -1,7 +1,7 @@
 """Looking into restore points: folders, versions, differences. Needs the repository's private key."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -130,19 +130,22 @@ def list_folder(opened: OpenPoint, path: bytes, *, after: bytes = b"", limit: in
     return FolderPage(folder, entries[:limit], entries[limit - 1].name if more else None)
 
 
-def versions(
-    control: Control, db: Session, backup_set_id: int, path: bytes, *, most_points: int = 500
-) -> list[FileVersion]:
-    """Every version of a path in a set's newest points, the newest first; points without it are left out.
-
-    Versions differ where content, kind, size or modification time do.
-    """
+def points_of_set(db: Session, backup_set_id: int, *, most: int = 500) -> list[RestorePointRow]:
+    """The newest restore points of a set, the newest first."""
     rows = db.scalars(
         select(RestorePointRow)
         .where(RestorePointRow.backup_set_id == backup_set_id, RestorePointRow.expired_at.is_(None))
-        .order_by(RestorePointRow.committed_at.desc())
-        .limit(most_points)
-    ).all()
+        .order_by(RestorePointRow.committed_at.desc(), RestorePointRow.id.desc())
+        .limit(most)
+    )
+    return list(rows)
+
+
+def versions(control: Control, rows: Sequence[RestorePointRow], path: bytes) -> list[FileVersion]:
+    """Every version of a path in these points, the newest first; points without it are left out.
+
+    Versions differ where content, kind, size or modification time do.
+    """
     found: dict[tuple[object, ...], FileVersion] = {}
     for row in rows:
         try:

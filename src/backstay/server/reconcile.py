@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+import structlog
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
@@ -25,16 +26,22 @@ from backstay.server.tables import (
     BackupSetRow,
     FileServer,
     PackRow,
+    RepositoryRow,
     RestorePointRow,
     UtcDateTime,
     WriterSession,
 )
+from backstay.server.upkeep_schedule import claim
 
 SETTLED = timedelta(hours=1)
 """What is younger may be under way."""
 
+TASK = "reconcile"
+EVERY = timedelta(hours=6)
+
 _BATCH = 500
 _BEAT_EVERY = 5000
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -271,7 +278,33 @@ def _adopt_one(
     found.restore_points.append(point.id.hex())
 
 
-def reconcile(control: Control, repository_id: str) -> None:
-    """Both, as the server does it by itself."""
-    reconcile_packs(control, repository_id)
-    adopt_points(control, SYSTEM, repository_id)
+def look(control: Control) -> int:
+    """Reconcile each repository for which it is time; a chore. Returns how many."""
+    with control.database.read() as db:
+        repositories = list(db.scalars(select(RepositoryRow.id)))
+    return sum(_look_at(control, repository_id) for repository_id in repositories)
+
+
+def _look_at(control: Control, repository_id: str) -> bool:
+    now = control.clock()
+    with control.database.begin() as db:
+        task = claim(db, repository_id, TASK, now, lambda: now)
+        if task is None or task.due_at > now:
+            return False
+        task.due_at = now + EVERY
+    try:
+        packs = reconcile_packs(control, repository_id)
+        points = adopt_points(control, SYSTEM, repository_id)
+    except BackstayError as error:
+        # One storage that does not answer must not keep the others from being looked at.
+        _log.warning("not reconciled", repository=repository_id, what=error.what)
+        return False
+    if packs != PacksFound() or points.restore_points:
+        _log.info(
+            "reconciled",
+            repository=repository_id,
+            packs_forgotten=packs.gone,
+            packs_found=packs.new,
+            points_found=len(points.restore_points),
+        )
+    return True

@@ -17,6 +17,7 @@ from backstay.domain.retention import PointInTime, RetentionPolicy, plan
 from backstay.server import audit
 from backstay.server.access import SYSTEM, Actor
 from backstay.server.catalogue import get_restore_point
+from backstay.server.names import checked_text
 from backstay.server.policies import policy_of
 from backstay.server.tables import BackupSetRow, RestorePointRow
 
@@ -265,10 +266,7 @@ def delete_points_of_removed_set(
 
 
 def _reasonable(reason: str) -> str:
-    reason = reason.strip()
-    if not reason or len(reason) > _MOST_REASON:
-        raise UsageError(
-            "a reason is needed" if not reason else f"the reason is longer than {_MOST_REASON} characters",
-            hint="say why in a sentence: it is kept in the audit log",
-        )
+    reason = checked_text("the reason", reason.strip(), _MOST_REASON)
+    if not reason:
+        raise UsageError("a reason is needed", hint="say why in a sentence: it is kept in the audit log")
     return reason

@@ -80,7 +80,7 @@ class _Run:
         repository = control.repositories.get(self.repository_id)
         with control.database.begin() as db:
             location = db.get_one(RepositoryRow, self.repository_id).location
-            job = self._held(db)
+            job = job_queue.get_job(db, self.job_id)
             request = request_of(db, job)
             started = job.started_at or control.clock()
         reason = self._report()

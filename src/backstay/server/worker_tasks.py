@@ -2,9 +2,10 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
-from backstay.domain.errors import UsageError
+from backstay.domain.errors import DamagedObject, UsageError
 from backstay.repository.layout import digest_of
 from backstay.repository.manifest import RestorePoint
 from backstay.repository.pack_check import check_pack
@@ -133,9 +134,34 @@ def _condemn(work: Work, packs: list[bytes]) -> None:
         put_tombstone(storage, key, Tombstone(1, DAMAGED, new, time.time_ns()))
 
 
+def names(work: Work) -> dict[str, Any]:
+    """Request: `folder`, `points` (id, id of the newer one or None, file to write).
+
+    Tells the files that cannot be made.
+    """
+    from backstay.repository.blob_source import BlobSource
+    from backstay.repository.name_index import write_name_index
+
+    points = {point.id.hex(): point for point in work.repository.points()}
+    read = BlobSource(work.repository).read
+    made = 0
+    for point_id, newer, file in work.request["points"]:
+        work.check()
+        try:
+            if point_id not in points or (newer is not None and newer not in points):
+                raise DamagedObject(f"restore point {point_id[:10]}", "its manifest is missing")
+            target = Path(work.request["folder"], file)
+            write_name_index(target, points[point_id], points[newer] if newer is not None else None, read)
+            made += 1
+        except DamagedObject:
+            work.tell(file)
+    return {"made": made}
+
+
 TASKS: Final[Mapping[str, Callable[[Work], dict[str, Any]]]] = {
     "verify": verify,
     "prune": prune,
     "drill": drill,
     "check_packs": check_packs,
+    "names": names,
 }

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 import click
 
 from backstay.cli import options
+from backstay.cli.commands import server_adopt
 from backstay.cli.output import Output
 
 if TYPE_CHECKING:
     from backstay.server.control import Control
 
 
-@click.command("server")
+@click.group("server", invoke_without_command=True)
 @click.option(
     "--folder",
     type=options.FILE,
@@ -50,7 +51,9 @@ if TYPE_CHECKING:
 @click.option("--open-metrics", is_flag=True, help="Show /metrics to this machine itself without a token.")
 @options.log_level("info")
 @options.as_json
+@click.pass_context
 def command(
+    context: click.Context,
     folder: Path,
     database: str,
     storage: str,
@@ -67,6 +70,8 @@ def command(
     as_json: bool,
 ) -> int:
     """Run the server: it keeps policies, jobs and storage of all file servers, and serves the console."""
+    if context.invoked_subcommand is not None:
+        return 0
     from backstay.cli import logs
     from backstay.server.serve import serve
     from backstay.server.settings import ServerSettings
@@ -89,6 +94,9 @@ def command(
     )
     serve(settings, ready=lambda control: _tell(control, output))
     return 0
+
+
+command.add_command(server_adopt.command)
 
 
 def _tell(control: "Control", output: Output) -> None:

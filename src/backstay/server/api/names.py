@@ -1,4 +1,4 @@
-"""Names and paths in the API: they are bytes, and JSON is text."""
+"""Names in restore points, as the API shows them, and paths in queries: both are bytes, and JSON is text."""
 
 import base64
 import binascii
@@ -9,47 +9,59 @@ from pydantic import BaseModel, Field
 
 from backstay.domain.errors import UsageError
 
-_MOST = 65_536
+_MOST = 32_768
 
 
-class Named(BaseModel):
-    """A name: as text, and where it is not UTF-8 exactly, in base64."""
+class NameView(BaseModel):
+    """A name in a folder, whose bytes may be no text."""
 
     name: str
-    name_base64: str | None = Field(default=None, description="only where the name is not UTF-8")
+    name_base64: str | None = Field(
+        default=None, description="the bytes, where they are not UTF-8; `name` then shows replacements"
+    )
 
 
-class Placed(BaseModel):
-    """A path: as text, and where it is not UTF-8 exactly, in base64."""
-
-    path: str
-    path_base64: str | None = Field(default=None, description="only where the path is not UTF-8")
-
-
-def text_of(value: bytes) -> tuple[str, str | None]:
-    """As text, and exactly where that does not suffice."""
+def name_fields(name: bytes) -> dict[str, str | None]:
+    """The fields of a NameView."""
     try:
-        return value.decode("utf-8"), None
+        return {"name": name.decode(), "name_base64": None}
     except UnicodeDecodeError:
-        return value.decode("utf-8", "replace"), base64.b64encode(value).decode()
+        return {"name": name.decode(errors="replace"), "name_base64": base64.b64encode(name).decode()}
 
 
-def bytes_of(text: str, encoded: str, what: str) -> bytes:
-    """What a client gave as text, or exactly. Raises UsageError."""
-    if not encoded:
-        return text.encode("utf-8", "surrogateescape")
+def name_view(name: bytes) -> NameView:
+    """A name as the API shows it."""
+    return NameView.model_validate(name_fields(name))
+
+
+def _bytes_of(text: str, encoded: str, what: str) -> bytes:
     try:
-        return base64.b64decode(encoded, validate=True)
-    except (ValueError, binascii.Error):
-        raise UsageError(f"{what}_base64 is no base64", hint=f"or give {what} as text") from None
+        found = base64.b64decode(encoded, validate=True) if encoded else text.encode()
+    except (UnicodeEncodeError, binascii.Error, ValueError):
+        raise UsageError(
+            f"{what} cannot be read", hint=f"write it as text, or its bytes in {what}_base64"
+        ) from None
+    if b"\0" in found:
+        raise UsageError(f"{what} has a NUL byte", hint="no file can be called so")
+    return found
 
 
 def _path(
-    path: Annotated[str, Query(max_length=_MOST, description="absolute path, as text")] = "/",
-    path_base64: Annotated[str, Query(max_length=2 * _MOST, description="the same, exactly")] = "",
+    path: Annotated[str, Query(max_length=_MOST, description="absolute path in the restore point")] = "/",
+    path_base64: Annotated[str, Query(max_length=2 * _MOST, description="or its bytes")] = "",
 ) -> bytes:
-    return bytes_of(path, path_base64, "path")
+    return _bytes_of(path, path_base64, "path")
+
+
+def _after(
+    after: Annotated[str, Query(max_length=_MOST, description="`next` of the page before")] = "",
+    after_base64: Annotated[str, Query(max_length=2 * _MOST, description="or its bytes")] = "",
+) -> bytes:
+    return _bytes_of(after, after_base64, "after")
 
 
 PathQuery = Annotated[bytes, Depends(_path)]
-"""An absolute path, `path` or `path_base64` of the query."""
+"""`path` or `path_base64` of the query."""
+
+AfterQuery = Annotated[bytes, Depends(_after)]
+"""`after` or `after_base64` of the query: a name, or a path."""

@@ -2,32 +2,30 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
+from backstay.domain.entry import Grade
 from backstay.domain.errors import NotFound
 from backstay.domain.retention import RetentionPolicy
 from backstay.protocol.policy_document import RetentionDocument
 from backstay.server import last_copies, retention
 from backstay.server.api.dependencies import Browsing, ControlDep, Retainer, Viewer
-from backstay.server.api.names import Placed, text_of
+from backstay.server.api.fields import Body, Limit, Number, PathView
 from backstay.server.api.repositories import SetPlanView, plan_view_of
+from backstay.server.api.restore_points import PointId
 from backstay.server.catalogue import get_restore_point
 from backstay.server.tables import BackupSetRow, RestorePointRow
 
 router = APIRouter(tags=["retention"])
 
-PointId = Annotated[str, Path(pattern="^[0-9a-f]{4,64}$", description="its id, or the beginning")]
-Number = Annotated[int, Path(ge=1, le=2**53)]
 After = Annotated[str, Query(max_length=200_000, description="`next` of the answer before")]
-Limit = Annotated[int, Query(ge=1, le=1000)]
 
 
-class Reason(BaseModel):
+class Reason(Body):
     """Why; kept in the audit log."""
 
-    model_config = ConfigDict(extra="forbid")
     reason: str = Field(min_length=1, max_length=1000)
 
 
@@ -46,13 +44,13 @@ class DeletedPoints(BaseModel):
     held: int
 
 
-class LastCopyView(Placed):
+class LastCopyView(PathView):
     """A file version that no restore point has that stays."""
 
     restore_point: str = Field(description="the newest point that has it")
     size: int
-    modified_ns: int
-    grade: int
+    modified_ns: str
+    grade: str
 
 
 class LastCopiesView(BaseModel):
@@ -62,10 +60,9 @@ class LastCopiesView(BaseModel):
     next: str | None = Field(description="give it as `after` to go on; null when all was looked at")
 
 
-class TriedRetention(BaseModel):
+class TriedRetention(Body):
     """A retention to try out."""
 
-    model_config = ConfigDict(extra="forbid")
     retention: RetentionDocument
 
 
@@ -166,17 +163,14 @@ def _set(db: Session, backup_set_id: int) -> BackupSetRow:
 
 
 def _view(found: last_copies.LastCopies) -> LastCopiesView:
-    items = []
-    for one in found.items:
-        path, exactly = text_of(one.path)
-        items.append(
-            LastCopyView(
-                path=path,
-                path_base64=exactly,
-                restore_point=one.point_id,
-                size=one.entry.size,
-                modified_ns=one.entry.mtime_ns,
-                grade=one.entry.grade,
-            )
+    items = [
+        LastCopyView(
+            **PathView.of(one.path).model_dump(),
+            restore_point=one.point_id,
+            size=one.entry.size,
+            modified_ns=str(one.entry.mtime_ns),
+            grade=Grade(one.entry.grade).name.lower(),
         )
+        for one in found.items
+    ]
     return LastCopiesView(items=items, next=found.next)

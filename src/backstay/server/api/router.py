@@ -7,6 +7,7 @@ from backstay.server.api import (
     alerts,
     audit,
     backup_sets,
+    browse,
     content_rules,
     file_servers,
     job_events,
@@ -35,6 +36,7 @@ router.include_router(job_events.router)
 router.include_router(restore_points.router)
 router.include_router(notifications.router)
 router.include_router(repositories.router)
+router.include_router(browse.router)
 router.include_router(restores.router)
 router.include_router(retention.router)
 router.include_router(session.router)
