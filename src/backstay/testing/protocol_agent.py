@@ -49,6 +49,7 @@ class ProtocolAgent:
         self.machine_id = machine_id or f"machine of {name}"[:64]
         self.boot_id = boot_id or secrets_of(8)
         self.instance = secrets_of(16)
+        self.busy: set[int] = set()
 
     @classmethod
     def enrol(cls, client: Client, token: str, name: str, **about: str) -> "ProtocolAgent":
@@ -79,6 +80,8 @@ class ProtocolAgent:
         answer = self.ask_for_work(room=room, wait_seconds=wait_seconds, clock_ahead=clock_ahead)
         assert answer.status_code == 200, answer.text
         ticket: dict[str, Any] | None = answer.json()["ticket"]
+        if ticket is not None:
+            self.busy.add(ticket["job"])
         return ticket
 
     def ask_for_work(self, *, room: int = 1, wait_seconds: float = 0, clock_ahead: float = 0) -> Any:
@@ -90,6 +93,7 @@ class ProtocolAgent:
             "system": "Linux",
             "version": "test",
             "time_ns": time.time_ns() + int(clock_ahead * 1e9),
+            "busy": sorted(self.busy),
             "room": room,
             "wait_seconds": wait_seconds,
         }
@@ -106,6 +110,7 @@ class ProtocolAgent:
         """Say how a job ended; the reply."""
         body = {"epoch": ticket["epoch"], "state": state, **fields}
         answer = self._post(f"/agent/v1/jobs/{ticket['job']}/outcome", body)
+        self.busy.discard(ticket["job"])
         assert answer.status_code == 200, answer.text
         reply: dict[str, Any] = answer.json()
         return reply
