@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from tests.resilience.conftest import fill
 
 from backstay.backup.workflow import CLEAN_UP, ESTIMATE, RECOVERY_POINT, REQUEST, STEPS, TRANSMIT, TYPE
 from backstay.domain.job import JobState, Trigger
@@ -88,10 +89,11 @@ def test_the_machine_restarts(rig: FleetRig, small_source: Path) -> None:
     assert rig.ended(again.id).state == "succeeded"
 
 
-def test_stopped_in_order(rig: FleetRig, source: Path) -> None:
+def test_stopped_in_order(rig: FleetRig, tmp_path: Path) -> None:
     """SIGTERM ends the backup as aborted at once, its steps closed and its progress kept."""
     agent = rig.started("stopped", Seam(pause_at=("put packs end 1",)))
-    set_id = rig.set_of(agent, [source])
+    # More than is read ahead while the first pack waits.
+    set_id = rig.set_of(agent, [fill(tmp_path / "source", 110, 5)])
     rig.until_connected(agent)
     number = rig.back_up(set_id)
     agent.until_paused()

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from backstay.protocol.ticket import PathBytes
+from backstay.protocol.ticket import Count, PathBytes, Words
 
 
 class _Message(BaseModel):
@@ -14,18 +14,18 @@ class _Message(BaseModel):
 class StepReport(_Message):
     """One step: `state` is running, done, failed or cancelled; times in nanoseconds by the server's clock."""
 
-    name: str = Field(max_length=64)
-    state: str = Field(max_length=16)
+    name: Words = Field(max_length=64)
+    state: Words = Field(max_length=16)
     started_ns: int = 0
     ended_ns: int | None = None
     figures: dict[str, int | float] = {}
-    messages: list[str] = Field(default=[], max_length=1000)
+    messages: list[Words] = Field(default=[], max_length=1000)
 
 
 class ProgressReport(_Message):
     """How far the running step is."""
 
-    step: str = Field(default="", max_length=64)
+    step: Words = Field(default="", max_length=64)
     files: int = 0
     bytes: int = 0
     expected_files: int = 0
@@ -39,8 +39,8 @@ class ProblemReport(_Message):
     """A file that is not as it should be in the restore point, or at the target of a restore."""
 
     path: PathBytes
-    reason: str = Field(max_length=4000)
-    grade: str = Field(default="", max_length=16)
+    reason: Words = Field(max_length=4000)
+    grade: Words = Field(default="", max_length=16)
 
 
 class Report(_Message):
@@ -54,7 +54,7 @@ class Report(_Message):
     epoch: int
     steps: list[StepReport] = Field(default=[], max_length=32)
     progress: ProgressReport = ProgressReport()
-    messages: list[str] = Field(default=[], max_length=1000)
+    messages: list[Words] = Field(default=[], max_length=1000)
 
 
 class ReportReply(_Message):
@@ -84,15 +84,15 @@ class Outcome(_Message):
 
     epoch: int
     state: Literal["succeeded", "failed", "cancelled"]
-    reason: str = Field(default="", max_length=4000)
-    hint: str = Field(default="", max_length=4000)
+    reason: Words = Field(default="", max_length=4000)
+    hint: Words = Field(default="", max_length=4000)
     retryable: bool = True
-    restore_point: str | None = None
+    restore_point: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
     steps: list[StepReport] = Field(default=[], max_length=32)
     figures: dict[str, Any] = {}
-    messages: list[str] = Field(default=[], max_length=1000)
+    messages: list[Words] = Field(default=[], max_length=1000)
     problems: list[ProblemReport] = Field(default=[], max_length=10_000)
-    problem_count: int = 0
+    problem_count: Count = 0
 
 
 class OutcomeReply(_Message):
@@ -107,8 +107,8 @@ class EnrolRequest(_Message):
 
     secret: str = Field(max_length=200)
     name: str = Field(max_length=255)
-    system: str = Field(default="", max_length=32)
-    version: str = Field(default="", max_length=64)
+    system: Words = Field(default="", max_length=32)
+    version: Words = Field(default="", max_length=64)
 
 
 class WhoAmIReply(_Message):

@@ -3,7 +3,7 @@
 import base64
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, PlainValidator
 
 from backstay.protocol.policy_document import PolicyValues
 
@@ -22,6 +22,18 @@ PathBytes = Annotated[
     PlainSerializer(lambda value: base64.b64encode(value).decode(), return_type=str),
 ]
 """A path: bytes, in JSON as base64, for it may be no text."""
+
+
+def _clean(value: object) -> object:
+    if isinstance(value, str):
+        return value.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "backslashreplace").decode()
+    return value
+
+
+Words = Annotated[str, BeforeValidator(_clean)]
+"""Text for people, maybe made of names that are no text: whatever it was, it can be sent and kept."""
+
+Count = Annotated[int, Field(ge=0, le=1 << 53)]
 
 
 class _Message(BaseModel):
@@ -102,14 +114,14 @@ class Greeting(_Message):
         room: how many more jobs it would take now; 0: none, it only says that it is there.
     """
 
-    instance: str = Field(min_length=1, max_length=64)
+    instance: Words = Field(min_length=1, max_length=64)
     first: bool = True
-    machine_id: str = Field(max_length=64)
-    boot_id: str = Field(max_length=64)
-    system: str = Field(default="", max_length=32)
-    version: str = Field(default="", max_length=64)
-    time_ns: int
-    busy: list[int] = Field(default=[], max_length=64)
+    machine_id: Words = Field(max_length=64)
+    boot_id: Words = Field(max_length=64)
+    system: Words = Field(default="", max_length=32)
+    version: Words = Field(default="", max_length=64)
+    time_ns: int = Field(ge=0, lt=1 << 63)
+    busy: list[Count] = Field(default=[], max_length=64)
     room: int = 1
     wait_seconds: float = Field(default=25.0, ge=0, le=60)
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Path, Request
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 import backstay
-from backstay.domain.errors import Conflict, Forbidden, NotSignedIn
-from backstay.domain.job import JobKind
+from backstay.domain.errors import Conflict, Forbidden, NotFound, NotSignedIn
+from backstay.domain.job import GOOD_STATES, JobKind, JobState
 from backstay.protocol.inventory import Inventory
 from backstay.protocol.policy_document import PolicyValues
 from backstay.protocol.report import (
@@ -43,6 +43,12 @@ from backstay.server.tables import BackupSetRow, JobRow, RepositoryRow
 router = APIRouter(prefix="/agent/v1", tags=["agent"], include_in_schema=False)
 
 _LOOK_AGAIN_SECONDS = 2.0
+_ENDED_BY = {
+    "succeeded": GOOD_STATES,
+    "failed": {JobState.FAILED},
+    "cancelled": {JobState.CANCELLED, JobState.ABORTED},
+}
+"""States of a job that an outcome may have led to."""
 _SEEN_EVERY = timedelta(seconds=10)
 
 
@@ -66,6 +72,7 @@ def agent_id(request: Request) -> AgentId:
 
 
 Agent = Annotated[AgentId, Depends(agent_id)]
+JobNumber = Annotated[int, Path(ge=1, le=1 << 53)]
 
 
 @router.post("/enrol")
@@ -210,14 +217,34 @@ def _restore_ticket(
     )
 
 
-def _held(db: Session, agent: AgentId, job_id: int, epoch: int) -> JobRow | str:
-    """The job, if this agent holds it under this epoch; else why it does not, in words."""
+def _held(db: Session, agent: AgentId, job_id: int, epoch: int, now: datetime, what: str) -> JobRow | str:
+    """The job, if this agent holds it under this epoch; else why it does not, in words.
+
+    `what` came too late then, which the job's log says once.
+
+    Raises:
+        NotFound: it is none of the agent's file server.
+    """
     server = fleet.identify(db, agent.file_server_id, agent.secret)
+    job = job_queue.get_job(db, job_id, to_change=True)
+    if job.file_server_id != server.id:
+        raise NotFound(f"there is no job {job_id} of this file server")
     try:
         fleet.require_instance(server, agent.instance)
         return job_queue.held_job(db, job_id, epoch, agent.instance, server.id)
     except Forbidden as error:
+        job_queue.log_once(db, job, f"a late {what} was turned away: {error.what}", now)
         return error.what
+
+
+def _told_before(db: Session, agent: AgentId, job_id: int, message: Outcome) -> OutcomeReply | None:
+    """The reply to an outcome that is said again, as the answer was lost; None where it is not."""
+    server = fleet.identify(db, agent.file_server_id, agent.secret)
+    job = job_queue.get_job(db, job_id)
+    own = (job.file_server_id, job.lease_epoch, job.leased_to) == (server.id, message.epoch, agent.instance)
+    if own and JobState(job.state) in _ENDED_BY[message.state]:
+        return OutcomeReply(state=job.state, reason=job.reason)
+    return None
 
 
 @router.post("/inventory", status_code=204)
@@ -230,11 +257,11 @@ def inventory(control: ControlDep, agent: Agent, message: Inventory) -> None:
 
 
 @router.post("/jobs/{job_id}/report")
-def report(control: ControlDep, agent: Agent, job_id: int, message: Report) -> ReportReply:
+def report(control: ControlDep, agent: Agent, job_id: JobNumber, message: Report) -> ReportReply:
     """Take in how a job goes; the answer says go on, cancel, or lost."""
     now = control.clock()
     with control.database.begin() as db:
-        job = _held(db, agent, job_id, message.epoch)
+        job = _held(db, agent, job_id, message.epoch, now, "report")
         if isinstance(job, str):
             return ReportReply(verdict="lost", reason=job, server_time_ns=int(now.timestamp() * 1e9))
         server = job.file_server
@@ -246,17 +273,16 @@ def report(control: ControlDep, agent: Agent, job_id: int, message: Report) -> R
 
 
 @router.post("/jobs/{job_id}/outcome")
-def outcome(control: ControlDep, agent: Agent, job_id: int, message: Outcome) -> OutcomeReply:
+def outcome(control: ControlDep, agent: Agent, job_id: JobNumber, message: Outcome) -> OutcomeReply:
     """Take in how a job ended. Said twice, or too late, it changes nothing, and the answer says so."""
     now = control.clock()
     with control.database.begin() as db:
-        job = _held(db, agent, job_id, message.epoch)
+        told = _told_before(db, agent, job_id, message)
+        if told is not None:
+            return told
+        job = _held(db, agent, job_id, message.epoch, now, "outcome")
         if isinstance(job, str):
-            row = job_queue.get_job(db, job_id)
-            if row.lease_epoch == message.epoch and row.leased_to == agent.instance:
-                return OutcomeReply(state=row.state, reason=row.reason)
-            job_queue.log(db, row, f"a late outcome was turned away: {job}", now, level="warning")
-            return OutcomeReply(state=row.state, reason=job)
+            return OutcomeReply(state=job_queue.get_job(db, job_id).state, reason=job)
         state = job_queue.finish(db, job, message, now)
         reply = OutcomeReply(state=state.value, reason=job.reason)
     control.wakeups.wake()

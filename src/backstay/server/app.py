@@ -16,6 +16,7 @@ from backstay.server.gateway import Gateway
 from backstay.server.metrics_page import metrics_router
 from backstay.server.observing import Observing
 from backstay.server.repositories import Repositories
+from backstay.server.request_limits import RequestLimits
 from backstay.server.settings import ServerKey, ServerSettings
 from backstay.server.web.router import router as console
 
@@ -70,6 +71,7 @@ def create_app(control: Control) -> FastAPI:
     app.include_router(api)
     app.include_router(metrics_router(control))
     app.router.routes.extend(Gateway(control).routes())
+    app.add_middleware(RequestLimits)
     app.add_middleware(Observing, metrics=control.metrics)
     # The last: its pages take every address that is left.
     app.include_router(console)

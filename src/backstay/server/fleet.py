@@ -194,9 +194,8 @@ def greet(
     if server.instance and not first:
         require_instance(server, instance)
     restarted = bool(server.boot_id) and server.boot_id != boot_id
-    was_known = bool(server.instance)
     server.instance, server.machine_id, server.boot_id = instance, machine_id, boot_id
-    return was_known, restarted
+    return True, restarted
 
 
 def note_rival(server: FileServer, address: str, now: datetime) -> None:

@@ -1,16 +1,12 @@
 """The data path through the server: plain routes, for packs are large and come fast.
 
-Bodies are hashed while they stream in and are stored only when they are what their name says. How many are in
-memory at once is limited, so that a hundred agents cannot fill it: the others wait in their sockets.
+Bodies are hashed while they stream in (bodies.py) and are stored only when they are what their name says.
 """
 
-import asyncio
 import re
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator
 
 import msgspec
-from blake3 import blake3
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -28,20 +24,18 @@ from backstay.repository.layout import (
     object_name,
     pack_name,
 )
+from backstay.server.bodies import Bodies, small_body
 from backstay.server.control import Control
 from backstay.server.direct_intake import DirectIntake
-from backstay.server.grants import Grant, Grants, own_loose_packs, own_points, own_sessions, refused
+from backstay.server.grants import Grant, Grants, own_loose_packs, own_points, own_sessions, owns, refused
 from backstay.server.intake import Intake
 from backstay.server.problems import problem_of
 from backstay.server.restore_access import RestoreAccess
-from backstay.server.stored_blobs import StoredBlobsOfAll
+from backstay.server.stored_blobs import Asker, StoredBlobsOfAll
 from backstay.storage.gateway import Listed
 from backstay.storage.interface import ObjectInfo
 from backstay.storage.names import check_name, check_prefix
 
-MOST_BODY_BYTES = 80 << 20
-_LARGE_BODIES = 6
-_SMALL_BODY_BYTES = 256 << 10
 _MOST_IDS = 65_536
 _ID_BYTES = 32
 _RANGE = re.compile(r"bytes=(\d{1,18})-(\d{0,18})")
@@ -56,10 +50,10 @@ class Gateway:
         self._control = control
         self._grants = Grants(control)
         self._stored = StoredBlobsOfAll(control)
-        self._intake = Intake(control, self._stored)
+        self._intake = Intake(control)
         self._direct = DirectIntake(control)
         self._restores = RestoreAccess(control)
-        self._large_bodies = asyncio.Semaphore(_LARGE_BODIES)
+        self._bodies = Bodies(control.settings.folder)
 
     def routes(self) -> list[Route]:
         """All routes below /agent/v1/storage."""
@@ -76,17 +70,12 @@ class Gateway:
 
     async def put(self, request: Request) -> Response:
         """Store an object."""
-        grant = await run_in_threadpool(self._grants.of, request)
         name = check_name(request.path_params["name"])
-        size = int(request.headers.get("content-length", MOST_BODY_BYTES))
-        if size <= _SMALL_BODY_BYTES:
-            return await self._take(grant, name, request)
-        async with self._large_bodies:
-            return await self._take(grant, name, request)
-
-    async def _take(self, grant: Grant, name: str, request: Request) -> Response:
-        parts, digest = await _body(request, MOST_BODY_BYTES)
-        await run_in_threadpool(self._intake.put, grant, name, parts, digest)
+        # What makes other things count is looked at anew: the job may have been given up just now.
+        fresh = not name.startswith(PACKS)
+        grant = await run_in_threadpool(self._grants.of, request, fresh=fresh)
+        async with self._bodies.taken(request, grant.file_server_id) as body:
+            await run_in_threadpool(self._intake.put, grant, name, body.parts, body.digest)
         return Response(status_code=201)
 
     async def get(self, request: Request) -> Response:
@@ -110,7 +99,8 @@ class Gateway:
 
     def _require_visible(self, grant: Grant, name: str) -> None:
         """Raises Forbidden where the grant does not give the object, ObjectNotFound where it hides it."""
-        folder = name.partition("/")[0] + "/"
+        folder, _, rest = name.partition("/")
+        folder += "/"
         if name == CONFIG or folder in {TOMBSTONES, MAINTENANCE}:
             return
         if grant.reads:
@@ -122,8 +112,9 @@ class Gateway:
             if name == object_name(MANIFESTS, bytes.fromhex(grant.restore_point)):
                 return
         elif folder in {SESSIONS, MANIFESTS, PACKS}:
-            if any(info.name == name for info in self._visible(grant, folder)):
-                return
+            with self._control.database.read() as db:
+                if owns(db, grant, folder, rest):
+                    return
             raise ObjectNotFound(name)
         raise refused(f"{name} was to be read")
 
@@ -136,45 +127,57 @@ class Gateway:
         return Response(msgspec.msgpack.encode(rows), media_type="application/msgpack")
 
     def _list(self, grant: Grant, prefix: str, content: bool) -> "list[Listed]":
+        if content and not prefix.startswith((MANIFESTS, TOMBSTONES, MAINTENANCE)):
+            raise refused(f"what is below {prefix} was to be read at once")
         storage = self._control.repositories.get(grant.repository_id).storage
         rows: list[Listed] = []
         for info in self._visible(grant, prefix):
             try:
-                data = storage.get(info.name) if content and not prefix.startswith(PACKS) else b""
+                data = storage.get(info.name) if content else b""
             except ObjectNotFound:
                 continue
             rows.append(Listed(info.name, info.size, info.modified, data))
         return rows
 
-    def _visible(self, grant: Grant, prefix: str) -> "list[ObjectInfo]":
+    def _visible(self, grant: Grant, prefix: str) -> "Iterator[ObjectInfo]":
         storage = self._control.repositories.get(grant.repository_id).storage
         folder = prefix.partition("/")[0] + "/"
         if folder in {INDEX, TOMBSTONES, MAINTENANCE}:
-            return list(storage.list(prefix))
+            yield from storage.list(prefix)
+            return
         if folder not in {SESSIONS, MANIFESTS, PACKS} or grant.reads:
             raise refused(f"{prefix} was to be listed")
         with self._control.database.read() as db:
             if folder == PACKS:
-                packs = own_loose_packs(db, grant)
-                names = {pack_name(bytes.fromhex(digest)): size for digest, size in packs.items()}
-                return [
-                    ObjectInfo(name, size, 0.0) for name, size in names.items() if name.startswith(prefix)
-                ]
-            own = own_sessions(db, grant) if folder == SESSIONS else own_points(db, grant)
-        return [info for info in storage.list(prefix) if info.name.split("/")[1] in own]
+                own = {
+                    pack_name(bytes.fromhex(digest)): size
+                    for digest, size in own_loose_packs(db, grant).items()
+                }
+            elif folder == SESSIONS:
+                own = dict.fromkeys((f"{SESSIONS}{session}/" for session in own_sessions(db, grant)), 0)
+            else:
+                names = (object_name(MANIFESTS, bytes.fromhex(point)) for point in own_points(db, grant))
+                own = dict.fromkeys(names, 0)
+        for name, size in own.items():
+            if not name.startswith(prefix) and not prefix.startswith(name):
+                continue
+            if folder == SESSIONS:
+                yield from (info for info in storage.list(name) if info.name.startswith(prefix))
+            else:
+                yield ObjectInfo(name, size, 0.0)
 
     async def stored(self, request: Request) -> Response:
         """For each 32-byte id in the body a byte: 1 where the agent may rely on the blob."""
         grant = await run_in_threadpool(self._grants.of, request)
-        parts, _ = await _body(request, _MOST_IDS * _ID_BYTES)
-        raw = b"".join(parts)
+        raw = b"".join((await small_body(request, _MOST_IDS * _ID_BYTES)).parts)
         if len(raw) % _ID_BYTES:
             raise UsageError("the ids of blobs are 32 bytes each")
         if grant.reads:
             raise refused("a restore asked which blobs are stored")
         ids = [raw[at : at + _ID_BYTES] for at in range(0, len(raw), _ID_BYTES)]
         stored = self._stored.of(grant.repository_id)
-        answer = await run_in_threadpool(stored.stored, ids, grant.file_server_id)
+        asker = Asker(grant.file_server_id, grant.job_id, grant.epoch)
+        answer = await run_in_threadpool(stored.stored, ids, asker)
         return Response(answer, media_type="application/octet-stream")
 
     async def presign(self, request: Request) -> Response:
@@ -193,10 +196,10 @@ class Gateway:
 
     async def data_key(self, request: Request) -> Response:
         """The data key that is sealed in a pack which the restore needs."""
-        grant = await run_in_threadpool(self._grants.of, request)
-        parts, _ = await _body(request, 4096)
+        grant = await run_in_threadpool(self._grants.of, request, fresh=True)
+        sealed_key = b"".join((await small_body(request, 4096)).parts)
         pack = request.headers.get("x-backstay-pack", "")
-        key = await run_in_threadpool(self._restores.data_key, grant, pack, b"".join(parts))
+        key = await run_in_threadpool(self._restores.data_key, grant, pack, sealed_key)
         return Response(key, media_type="application/octet-stream", headers={"cache-control": "no-store"})
 
 
@@ -210,20 +213,6 @@ def _answering(handler: Handler) -> Handler:
             return problem_of(StorageUnavailable("the agent went away in the middle"))
 
     return answer
-
-
-async def _body(request: Request, most: int) -> tuple[list[bytes], bytes]:
-    """The body in pieces, and its BLAKE3. Raises UsageError where it is longer than allowed."""
-    parts: list[bytes] = []
-    size = 0
-    hasher: Any = blake3()
-    async for part in request.stream():
-        size += len(part)
-        if size > most:
-            raise UsageError(f"the body has more than {most} bytes", hint="that is no object of a repository")
-        hasher.update(part)
-        parts.append(part)
-    return parts, hasher.digest()
 
 
 def _range(header: str) -> tuple[int, int | None]:

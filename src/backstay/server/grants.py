@@ -4,6 +4,7 @@ A backup may add packs, index runs, its own session's markers and one manifest, 
 know. A restore may fetch the packs that its restore point needs. Nobody deletes.
 """
 
+import re
 import threading
 import time
 from dataclasses import dataclass, field
@@ -14,12 +15,15 @@ from starlette.requests import Request
 
 from backstay.domain.errors import Forbidden, NotSignedIn
 from backstay.domain.job import JobKind
+from backstay.repository.layout import MANIFESTS, SESSIONS, digest_of
 from backstay.server import fleet, job_queue
 from backstay.server.agent_api import AgentId, agent_id
 from backstay.server.control import Control
 from backstay.server.tables import PackRow, RestorePointRow, WriterSession
 
+_JOB = re.compile(r"[0-9]{1,15}:[0-9]{1,9}")
 _REMEMBERED_SECONDS = 5.0
+"""See docs/decisions/0030-what-a-stolen-agent-can-do.md."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,7 @@ class Grant:
 
     Attributes:
         restore_point: id of the point that a restore job reads, or empty for a backup.
+        epoch, instance: under which the job is held, and by which agent process.
     """
 
     file_server_id: int
@@ -36,6 +41,8 @@ class Grant:
     job_id: int
     repository_id: str
     restore_point: str = ""
+    epoch: int = 0
+    instance: str = ""
 
     @property
     def reads(self) -> bool:
@@ -51,8 +58,11 @@ class Grants:
     _known: dict[tuple[AgentId, str], tuple[float, Grant]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def of(self, request: Request) -> Grant:
+    def of(self, request: Request, *, fresh: bool = False) -> Grant:
         """The grant of a request by its agent and `X-Backstay-Job: <job>:<epoch>`.
+
+        Args:
+            fresh: nothing that is remembered counts.
 
         Raises:
             NotSignedIn, Forbidden: no agent of ours, or the job is not (any more) its own.
@@ -62,7 +72,7 @@ class Grants:
         key, now = (agent, job), time.monotonic()
         with self._lock:
             known = self._known.get(key)
-            if known is not None and known[0] > now:
+            if known is not None and known[0] > now and not fresh:
                 return known[1]
         grant = self._look_up(agent, job)
         with self._lock:
@@ -72,7 +82,7 @@ class Grants:
 
     def _look_up(self, agent: AgentId, job: str) -> Grant:
         number, _, epoch = job.partition(":")
-        if not (number.isdecimal() and epoch.isdecimal() and len(job) < 40):
+        if not _JOB.fullmatch(job):
             raise NotSignedIn("the request names no job", hint="the repository is reached for a job alone")
         with self.control.database.read() as db:
             server = fleet.identify(db, agent.file_server_id, agent.secret)
@@ -81,19 +91,53 @@ class Grants:
             assert row.repository_id is not None
             point = row.restore_point_id if row.kind == JobKind.RESTORE.value else None
             set_name = row.backup_set.name if row.backup_set is not None else ""
-            return Grant(server.id, server.name, set_name, row.id, row.repository_id, point or "")
+            return Grant(
+                server.id,
+                server.name,
+                set_name,
+                row.id,
+                row.repository_id,
+                restore_point=point or "",
+                epoch=row.lease_epoch,
+                instance=agent.instance,
+            )
 
 
 def own_sessions(db: Session, grant: Grant) -> set[str]:
-    """Ids of the writing sessions of the file server in this repository."""
+    """Ids of the writing sessions of the file server in this repository that have not ended."""
     return set(
         db.scalars(
             select(WriterSession.id).where(
                 WriterSession.file_server_id == grant.file_server_id,
                 WriterSession.repository_id == grant.repository_id,
+                WriterSession.ended_at.is_(None),
             )
         )
     )
+
+
+def owns(db: Session, grant: Grant, folder: str, rest: str) -> bool:
+    """Whether an object is one that the file server's agent may look at: `rest` is its name in the folder."""
+    if folder == SESSIONS:
+        session = db.get(WriterSession, rest.partition("/")[0])
+        return (
+            session is not None
+            and session.file_server_id == grant.file_server_id
+            and session.repository_id == grant.repository_id
+        )
+    digest = digest_of(f"{folder}{rest}")
+    if digest is None:
+        return False
+    if folder == MANIFESTS:
+        point = db.get(RestorePointRow, digest.hex())
+        return (
+            point is not None
+            and point.file_server_id == grant.file_server_id
+            and point.repository_id == grant.repository_id
+            and point.expired_at is None
+        )
+    pack = db.get(PackRow, (grant.repository_id, digest.hex()))
+    return pack is not None and pack.file_server_id == grant.file_server_id and not pack.indexed
 
 
 def own_points(db: Session, grant: Grant) -> set[str]:
@@ -116,6 +160,8 @@ def own_loose_packs(db: Session, grant: Grant) -> dict[str, int]:
             PackRow.file_server_id == grant.file_server_id,
             PackRow.repository_id == grant.repository_id,
             PackRow.indexed.is_(False),
+            # Not one that was to go straight to the store, and of which nobody knows whether it did.
+            PackRow.session != "",
         )
     )
     return {row.digest: row.size for row in rows}

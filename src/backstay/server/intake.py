@@ -18,29 +18,28 @@ from sqlalchemy.orm import Session
 from backstay.domain.errors import DamagedObject, Forbidden, ObjectNotFound
 from backstay.repository.encryption import unseal
 from backstay.repository.index import MAGIC, RunBuilder, check_run, packs_of
-from backstay.repository.layout import digest_of, pack_name
-from backstay.repository.manifest import decode_manifest
+from backstay.repository.layout import SESSIONS, digest_of, pack_name
+from backstay.repository.manifest import Manifest, decode_manifest
 from backstay.repository.pack import FOOTER_LENGTH, Trailer, read_trailer, trailer_of
 from backstay.repository.session import decode_session
-from backstay.server import catalogue
+from backstay.server import catalogue, job_queue
 from backstay.server.control import Control
 from backstay.server.grants import Grant, refused
-from backstay.server.stored_blobs import StoredBlobsOfAll
-from backstay.server.tables import PackRow, WriterSession
+from backstay.server.tables import PackRow, RestorePointRow, WriterSession
 from backstay.storage.interface import Buffer
 
 _MARKER = re.compile(r"sessions/([0-9a-f]{32})/(begin|end|renewed-[1-9][0-9]{0,8})")
 _CLOCK_SLACK = timedelta(minutes=10)
 _TRAILERS_KEPT = 128
+_LARGEST = 1 << 60
 BACKUP = "backup"
 
 
 class Intake:
     """Checks and stores objects from agents. Safe to use from several threads."""
 
-    def __init__(self, control: Control, stored: StoredBlobsOfAll) -> None:
+    def __init__(self, control: Control) -> None:
         self._control = control
-        self._stored = stored
         self._lock = threading.Lock()
         self._trailers: OrderedDict[bytes, Trailer] = OrderedDict()
 
@@ -149,14 +148,14 @@ class Intake:
                     )
                 require_own_session(db, grant, session)
         else:
-            with self._control.database.begin() as db:
-                row = require_own_session(db, grant, session)
-                if what == "end":
-                    row.ended_at = row.ended_at or now
+            with self._control.database.read() as db:
+                require_own_session(db, grant, session)
         repository.storage.put(name, [data])
         repository.storage.sync()
-        if what == "begin":
-            self._stored.of(grant.repository_id).refresh()
+        if what == "end":
+            with self._control.database.begin() as db:
+                row = require_own_session(db, grant, session)
+                row.ended_at = row.ended_at or now
 
     def _put_manifest(self, grant: Grant, name: str, sealed: bytes) -> None:
         repository = self._control.repositories.get(grant.repository_id)
@@ -170,26 +169,29 @@ class Intake:
             wrong = f"bears the time {stamped:%Y-%m-%d %H:%M} UTC, which is not the server's"
         elif manifest.repository.hex() != grant.repository_id:
             wrong = "is of another repository"
+        elif manifest.type not in {"full", "incremental"} or max(_numbers(manifest)) > _LARGEST:
+            wrong = "says of itself what cannot be"
         if wrong is not None:
             raise Forbidden(
                 f"the restore point {wrong}", hint="an agent commits restore points of its own job alone"
             )
-        with self._control.database.read() as db:
+        if repository.storage.exists(f"{SESSIONS}{manifest.session.hex()}/end"):
+            raise Forbidden(
+                "the restore point's session has ended, and what it refers to may have been collected",
+                hint="run the backup again; what is still there is not sent again",
+            )
+        # In one transaction, with the job locked: who has lost it commits nothing, however late it comes.
+        with self._control.database.begin() as db:
+            job_queue.held_job(db, grant.job_id, grant.epoch, grant.instance, grant.file_server_id)
             writer = require_own_session(db, grant, manifest.session.hex())
             if writer.job_id != grant.job_id:
                 raise refused(f"{name} is of an earlier job's session")
             latest = catalogue.latest_of_set(db, grant.job_id)
-        if manifest.previous.hex() != (latest.id if latest else "") and not (
-            latest and latest.id == point.id.hex()
-        ):
-            raise Forbidden(
-                "the restore point does not follow the latest one of its set",
-                hint="another backup of the set was committed meanwhile; run this one again",
-            )
-        repository.storage.put(name, [sealed])
-        repository.storage.sync()
-        with self._control.database.begin() as db:
-            catalogue.enter(db, point, db.get_one(WriterSession, manifest.session.hex()), now)
+            if latest is None or latest.id != point.id.hex():
+                _require_next(manifest, latest)
+            repository.storage.put(name, [sealed])
+            repository.storage.sync()
+            catalogue.enter(db, point, writer, now)
 
     def _remember(self, digest: bytes, trailer: Trailer) -> None:
         with self._lock:
@@ -209,6 +211,25 @@ class Intake:
             except ObjectNotFound as error:
                 raise DamagedObject(error.name, "it is named by an index run, and is not there") from error
         return trailer
+
+
+def _numbers(manifest: Manifest) -> tuple[int, ...]:
+    done = (manifest.read_bytes, manifest.new_bytes, manifest.stored_bytes)
+    return (*manifest.totals, *done, manifest.problems, manifest.sequence)
+
+
+def _require_next(manifest: Manifest, latest: RestorePointRow | None) -> None:
+    """Raises Forbidden where the manifest is not the next in the chain of its set."""
+    if manifest.previous.hex() != (latest.id if latest else ""):
+        raise Forbidden(
+            "the restore point does not follow the latest one of its set",
+            hint="another backup of the set was committed meanwhile; run this one again",
+        )
+    if manifest.sequence != (latest.sequence + 1 if latest else 1):
+        raise Forbidden(
+            f"the restore point has the number {manifest.sequence}, which is not the next of its set",
+            hint="run the backup again",
+        )
 
 
 def require_own_session(db: Session, grant: Grant, session: str) -> WriterSession:

@@ -77,6 +77,13 @@ def log(db: Session, job: JobRow, text: str, now: datetime, *, level: str = "inf
     db.add(JobMessage(job_id=job.id, at=now, level=level, text=text))
 
 
+def log_once(db: Session, job: JobRow, text: str, now: datetime) -> None:
+    """Add a warning to the job's log, unless it is there already."""
+    there = select(JobMessage.id).where(JobMessage.job_id == job.id, JobMessage.text == text)
+    if db.scalars(there.limit(1)).first() is None:
+        log(db, job, text, now, level="warning")
+
+
 def _ended_steps(steps: list[Any], state: JobState, now: datetime) -> list[Any]:
     """No step goes on when its job has ended."""
     how = {JobState.CANCELLED: "cancelled", JobState.ABORTED: "aborted"}.get(state, "failed")
@@ -572,9 +579,21 @@ def _settle_committed(db: Session, job: JobRow, now: datetime) -> bool:
     return True
 
 
+_RUN_BY_REVOKED = (
+    select(JobRow)
+    .join(JobRow.file_server)
+    .where(JobRow.state == JobState.RUNNING.value, FileServer.agent_key_hash.is_(None))
+)
+
+
 def reap(db: Session, now: datetime) -> list[JobRow]:
     """End jobs that nobody renews, and skip those whose window has closed. Returns those that have ended."""
     ended: list[JobRow] = []
+    for job in db.scalars(_RUN_BY_REVOKED.with_for_update(of=JobRow, skip_locked=True)).all():
+        if not _settle_committed(db, job, now):
+            hint = "enrol the file server's agent anew, then back up again"
+            set_state(db, job, JobState.ABORTED, now, reason="its agent's credential was revoked", hint=hint)
+        ended.append(job)
     silent = select(JobRow).where(JobRow.state == JobState.RUNNING.value, JobRow.leased_until < now)
     for job in db.scalars(silent.with_for_update(skip_locked=True)).all():
         if _settle_committed(db, job, now):

@@ -6,7 +6,9 @@ every blob in it was read and compared with its id (`packs.checked_at`); damaged
 
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from sqlalchemy import or_, select
 
@@ -15,6 +17,15 @@ from backstay.server.control import Control
 from backstay.server.tables import PackRow
 
 _OLDEST_SECONDS = 10.0
+_ASKERS_KNOWN = 1000
+
+
+class Asker(NamedTuple):
+    """Which file server asks, and for which lease of which job."""
+
+    file_server_id: int
+    job_id: int
+    epoch: int
 
 
 class StoredBlobs:
@@ -31,21 +42,13 @@ class StoredBlobs:
         self._lock = threading.Lock()
         self._index: Index | None = None
         self._unchecked: dict[bytes, int | None] = {}
+        self._askers: OrderedDict[Asker, None] = OrderedDict()
         self._loaded = float("-inf")
-        self._wanted = float("-inf")
 
-    def refresh(self) -> None:
-        """Look at the repository anew before the next answer.
-
-        Called when a session has begun: garbage collection spares what that session relies on only if the
-        tombstones of before are known to whoever answers.
-        """
-        with self._lock:
-            self._wanted = time.monotonic()
-
-    def stored(self, ids: Sequence[bytes], file_server_id: int) -> bytes:
+    def stored(self, ids: Sequence[bytes], asker: Asker) -> bytes:
         """For each id a byte: 1 if the file server may rely on the blob, else 0. Raises StorageError."""
-        index, unchecked = self._current()
+        index, unchecked = self._current(asker)
+        file_server_id = asker.file_server_id
         answers = bytearray(len(ids))
         for number, blob_id in enumerate(ids):
             for location in index.locations(blob_id):
@@ -57,15 +60,22 @@ class StoredBlobs:
                     break
         return bytes(answers)
 
-    def _current(self) -> tuple[Index, dict[bytes, int | None]]:
+    def _current(self, asker: Asker) -> tuple[Index, dict[bytes, int | None]]:
         with self._lock:
+            # Its session has begun before it asked, maybe through another server process. Garbage collection
+            # spares what it relies on only if the tombstones of before are known here.
+            is_new = asker not in self._askers
             now = time.monotonic()
-            if self._index is None or self._loaded < self._wanted or now - self._loaded > _OLDEST_SECONDS:
-                self._loaded = now
+            if self._index is None or is_new or now - self._loaded > _OLDEST_SECONDS:
                 # Asked first: a pack that is stored after this and indexed before the next line is unknown to
                 # the answers, never wrongly taken for checked.
-                self._index = self._control.repositories.get(self._id).load_index()
+                index = self._control.repositories.get(self._id).load_index()
                 self._unchecked = self._read_unchecked()
+                self._index, self._loaded = index, now
+            self._askers[asker] = None
+            self._askers.move_to_end(asker)
+            while len(self._askers) > _ASKERS_KNOWN:
+                self._askers.popitem(last=False)
             return self._index, self._unchecked
 
     def _read_unchecked(self) -> dict[bytes, int | None]:

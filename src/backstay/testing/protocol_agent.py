@@ -49,7 +49,7 @@ class ProtocolAgent:
         self.machine_id = machine_id or f"machine of {name}"[:64]
         self.boot_id = boot_id or secrets_of(8)
         self.instance = secrets_of(16)
-        self.busy: list[int] = []
+        self.busy: set[int] = set()
 
     @classmethod
     def enrol(cls, client: Client, token: str, name: str, **about: str) -> "ProtocolAgent":
@@ -81,7 +81,7 @@ class ProtocolAgent:
         assert answer.status_code == 200, answer.text
         ticket: dict[str, Any] | None = answer.json()["ticket"]
         if ticket is not None:
-            self.busy.append(ticket["job"])
+            self.busy.add(ticket["job"])
         return ticket
 
     def ask_for_work(self, *, room: int = 1, wait_seconds: float = 0, clock_ahead: float = 0) -> Any:
@@ -93,7 +93,7 @@ class ProtocolAgent:
             "system": "Linux",
             "version": "test",
             "time_ns": time.time_ns() + int(clock_ahead * 1e9),
-            "busy": self.busy,
+            "busy": sorted(self.busy),
             "room": room,
             "wait_seconds": wait_seconds,
         }
@@ -104,18 +104,15 @@ class ProtocolAgent:
         answer = self._post(f"/agent/v1/jobs/{ticket['job']}/report", {"epoch": ticket["epoch"], **fields})
         assert answer.status_code == 200, answer.text
         reply: dict[str, Any] = answer.json()
-        if reply["verdict"] == "lost" and ticket["job"] in self.busy:
-            self.busy.remove(ticket["job"])
         return reply
 
     def outcome(self, ticket: dict[str, Any], state: str = "succeeded", **fields: Any) -> dict[str, Any]:
         """Say how a job ended; the reply."""
         body = {"epoch": ticket["epoch"], "state": state, **fields}
         answer = self._post(f"/agent/v1/jobs/{ticket['job']}/outcome", body)
+        self.busy.discard(ticket["job"])
         assert answer.status_code == 200, answer.text
         reply: dict[str, Any] = answer.json()
-        if ticket["job"] in self.busy:
-            self.busy.remove(ticket["job"])
         return reply
 
     def tell_inventory(self, inventory: dict[str, Any]) -> None:
