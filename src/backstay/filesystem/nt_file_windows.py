@@ -82,6 +82,16 @@ class WindowsFile:
         if status < 0:
             raise status_error(status)
 
+    def set_access(self, descriptor: bytes) -> None:
+        """Set the access list alone, and no longer inherit one."""
+        handle = self._open(nt.WRITE_DAC)
+        try:
+            status = nt.set_security(handle, 0x4 | 0x80000000, descriptor)
+        finally:
+            close_handle(handle)
+        if status < 0:
+            raise status_error(status)
+
     def streams(self) -> list[tuple[str, int]]:
         """As NtFile: FILE_STREAM_INFORMATION, without the file's own content."""
         handle = self._open(nt.READ_ATTRIBUTES)

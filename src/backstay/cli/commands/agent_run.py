@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 from pathlib import Path
 from types import FrameType
@@ -23,11 +24,18 @@ _LOOK_SECONDS = 1.0
     help="Never back up this folder.",
 )
 @click.option("--with-parent", is_flag=True, hidden=True)
-def command(left_out: tuple[Path, ...], with_parent: bool) -> int:
+@click.option("--as-service", is_flag=True, hidden=True)
+def command(left_out: tuple[Path, ...], with_parent: bool, as_service: bool) -> int:
     """Carry out what the server orders, until stopped."""
     from backstay.agent.daemon import run
     from backstay.agent.settings import agent_folder
 
+    own_folders = [path.absolute() for path in left_out]
+    if as_service and sys.platform == "win32":
+        from backstay.agent.service_windows import host
+
+        host(lambda stop: run(agent_folder(), stop, own_folders))
+        return 0
     stop = threading.Event()
 
     def end(number: int, frame: FrameType | None) -> None:
@@ -37,7 +45,7 @@ def command(left_out: tuple[Path, ...], with_parent: bool) -> int:
         signal.signal(number, end)
     if with_parent:
         threading.Thread(target=_watch, args=(os.getppid(), stop), daemon=True).start()
-    run(agent_folder(), stop, [path.absolute() for path in left_out])
+    run(agent_folder(), stop, own_folders)
     return 0
 
 
