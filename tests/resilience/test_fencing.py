@@ -17,7 +17,7 @@ from backstay.testing.fleet_rig import Agent, FleetRig, until
 
 
 def test_a_copy_on_another_machine_is_refused(rig: FleetRig, small_source: Path, tmp_path: Path) -> None:
-    """While the first lives the second gets no work and says why; the first and its job know nothing of it."""
+    """While the first lives the second gets no work and says why; the first and its job notice nothing."""
     first = rig.started("original", Seam(machine_id="machine-1", pause_at=(f"{TRANSMIT} start",)))
     rig.until_connected(first)
     number = rig.back_up(rig.set_of(first, [small_source]))
@@ -84,7 +84,7 @@ def speak(rig: FleetRig, agent: Agent, path: str, body: dict[str, object], insta
 
 
 def test_what_comes_too_late_is_turned_away(rig: FleetRig, small_source: Path) -> None:
-    """A job that was given up learns so; its report and outcome change nothing, and its log says they came."""
+    """A job that was given up learns so; its report and outcome change nothing; its log says they came."""
     agent = rig.started("late", Seam(pause_at=(f"{TRANSMIT} start",)))
     rig.until_connected(agent)
     number = rig.back_up(rig.set_of(agent, [small_source]))

@@ -1,8 +1,7 @@
 """The agent's life: ask for work, carry it out, tell how it went; again and again until it is stopped."""
 
-import fcntl
-import os
 import random
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -28,6 +27,8 @@ from backstay.domain.errors import (
 from backstay.protocol.client import AgentClient
 from backstay.protocol.report import Outcome
 from backstay.protocol.ticket import BackupTicket, Greeting, RestoreTicket
+from backstay.system.calls import os
+from backstay.system.host import lock_file
 
 MOST_JOBS = 2
 """So many jobs run at once, a restore beside a backup among them."""
@@ -75,7 +76,7 @@ def _only_one(folder: Path) -> Iterator[None]:
     descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_file(descriptor)
         except BlockingIOError:
             raise AlreadyRunning(
                 f"an agent is running in {folder} already",
@@ -146,7 +147,7 @@ class _Daemon:
                 first=not self._known,
                 machine_id=machine.machine_id(),
                 boot_id=machine.boot_id(),
-                system="linux",
+                system="windows" if sys.platform == "win32" else "linux",
                 version=backstay.__version__,
                 time_ns=asked_ns,
                 busy=list(self._jobs),

@@ -3,6 +3,7 @@
 import contextlib
 import platform
 import secrets
+import sys
 import uuid
 from pathlib import Path
 
@@ -13,7 +14,13 @@ _STARTED = f"process-{INSTANCE}"
 
 
 def machine_id() -> str:
-    """Of this machine: machine-id(5), or else the address of a network card."""
+    """Of this machine: machine-id(5), MachineGuid of Windows, or else the address of a network card."""
+    if sys.platform == "win32":
+        import winreg
+
+        with contextlib.suppress(OSError):
+            with winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, r"SOFTWARE\Microsoft\Cryptography") as key:
+                return str(winreg.QueryValueEx(key, "MachineGuid")[0])[:64]
     for path in ("/etc/machine-id", "/var/lib/dbus/machine-id"):
         with contextlib.suppress(OSError):
             found = Path(path).read_text().strip()

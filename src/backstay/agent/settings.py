@@ -5,14 +5,16 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from backstay.agent.protection import hide, make_private, reveal
 from backstay.domain.errors import ServerError, UsageError
+from backstay.system.host import service_base
 
 _FILE = "agent.json"
 
 
 def agent_folder() -> Path:
-    """The agent's folder: BACKSTAY_AGENT, or /var/lib/backstay/agent."""
-    return Path(os.environ.get("BACKSTAY_AGENT") or "/var/lib/backstay/agent")
+    """The agent's folder: BACKSTAY_AGENT, or where services of this system keep their data."""
+    return Path(os.environ.get("BACKSTAY_AGENT") or service_base() / "agent")
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,10 @@ class AgentSettings:
         aside = path.with_suffix(".aside")
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_private(folder)
             aside.unlink(missing_ok=True)
             with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                json.dump(asdict(self), file)
+                json.dump(asdict(self) | {"secret": hide(self.secret)}, file)
                 file.flush()
                 os.fsync(file.fileno())
             aside.replace(path)
@@ -54,13 +57,14 @@ class AgentSettings:
         """The settings in a folder. Raises UsageError."""
         path = folder / _FILE
         try:
-            return cls(**json.loads(path.read_text()))
+            kept = json.loads(path.read_text())
+            return cls(**kept | {"secret": reveal(kept["secret"])})
         except FileNotFoundError:
             raise UsageError(
                 f"this agent is not enrolled: there is no {path}",
                 hint="run `backstay agent enrol URL TOKEN` with a token from the console",
             ) from None
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, KeyError) as error:
             raise UsageError(
                 f"the agent's settings {path} cannot be read: {error}",
                 hint="check the file's mode and content, or enrol anew",

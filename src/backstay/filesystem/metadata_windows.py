@@ -5,8 +5,11 @@ from typing import Final
 
 from backstay.domain.entry import Entry
 from backstay.filesystem.extras import Extras
+from backstay.filesystem.nt_file_windows import WindowsFile
+from backstay.filesystem.windows_facts import DIRECTORY, REPARSE, attributes_of, capture
 from backstay.system import windows_calls as os
 from backstay.system.nt_stat import Status
+from backstay.system.windows_open import raw_handle, target_of
 
 assert sys.platform == "win32"
 
@@ -24,10 +27,18 @@ def protect(fd: int, flags: int) -> None:
 
 
 def make_node(dir_fd: int, name: bytes, entry: Entry) -> None:
-    """Make the symbolic link or junction `name` of the open directory. Raises OSError."""
-    if not entry.is_symlink:
+    """Make the symbolic link, junction or other reparse point `name` of the open directory. Raises OSError.
+
+    One from Windows is made from its own bytes; a symbolic link from elsewhere leads to a folder where its
+    target is one now.
+    """
+    root, text = target_of(name, dir_fd)
+    if data := dict(entry.xattrs).get(REPARSE):
+        os.make_reparse(root, text, data, folder=bool((attributes_of(entry) or 0) & DIRECTORY))
+    elif entry.is_symlink:
+        os.symlink(entry.inline or b"", name, dir_fd=dir_fd)
+    else:
         os.mknod(name, entry.mode, dir_fd=dir_fd)
-    os.symlink(entry.inline or b"", name, dir_fd=dir_fd)
 
 
 class ExtrasReader:
@@ -35,8 +46,8 @@ class ExtrasReader:
 
     def of_open(self, fd: int, st: Status) -> Extras:
         """Extras of an open regular file or directory whose fstat is `st`. Never raises OSError."""
-        return Extras()
+        return capture(WindowsFile(raw_handle(fd)))
 
     def of_named(self, dir_fd: int, name: bytes, st: Status) -> Extras:
         """Extras of the reparse point `name` of the open directory. Never raises OSError."""
-        return Extras()
+        return capture(WindowsFile(*target_of(name, dir_fd)), is_link=True)

@@ -11,6 +11,7 @@ if sys.platform == "win32":
         lock_file,
         point_path,
         process_is_alive,
+        service_base,
         state_base,
         sync_filesystem,
     )
@@ -23,6 +24,7 @@ else:
         lock_file,
         point_path,
         process_is_alive,
+        service_base,
         state_base,
         sync_filesystem,
     )
@@ -35,6 +37,7 @@ __all__ = [
     "lock_file",
     "point_path",
     "process_is_alive",
+    "service_base",
     "state_base",
     "sync_filesystem",
 ]

@@ -54,6 +54,11 @@ def state_base() -> Path:
     return Path(base) if base else Path.home() / ".local" / "state"
 
 
+def service_base() -> Path:
+    """The folder in which Backstay's services keep their data."""
+    return Path("/var/lib/backstay")
+
+
 def chosen_path(text: str) -> bytes:
     """The engine's path of a file or folder that a user named."""
     return os.fsencode(text)

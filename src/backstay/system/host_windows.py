@@ -73,6 +73,11 @@ def state_base() -> Path:
     return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
 
 
+def service_base() -> Path:
+    """The folder in which Backstay's services keep their data."""
+    return Path(os.environ.get("PROGRAMDATA") or "C:\\ProgramData") / "Backstay"
+
+
 def chosen_path(text: str) -> bytes:
     """The engine's path of a file or folder that a user named."""
     return absolute_here(name_of(text))

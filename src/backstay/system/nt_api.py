@@ -96,6 +96,8 @@ control: Final = _declared("NtFsControlFile", _H, _P, _P, _P, _P, _U, _P, _U, _P
 flush: Final = _declared("NtFlushBuffersFile", _H, _P)
 query_security: Final = _declared("NtQuerySecurityObject", _H, _U, _P, _U, _P)
 set_security: Final = _declared("NtSetSecurityObject", _H, _U, _P)
+query_ea: Final = _declared("NtQueryEaFile", _H, _P, _P, _U, ctypes.c_ubyte, _P, _U, _P, ctypes.c_ubyte)
+set_ea: Final = _declared("NtSetEaFile", _H, _P, _P, _U)
 
 query_by_name: Final = (
     _declared("NtQueryInformationByName", _P, _P, _P, _U, _U)

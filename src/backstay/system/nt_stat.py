@@ -24,6 +24,7 @@ LX_BLOCK: Final = 0x80000026
 AF_UNIX: Final = 0x80000023
 
 _LINKS: Final = frozenset((SYMLINK, MOUNT_POINT, LX_SYMLINK))
+_NAME_SURROGATE: Final = 0x20000000
 _SOCKETS: Final = {AF_UNIX: stat.S_IFSOCK, LX_FIFO: stat.S_IFIFO}
 
 ALL: Final = struct.Struct("<4qI4x2qI2B2xq")
@@ -74,14 +75,18 @@ def to_filetime(ns: int) -> int:
 
 
 def is_link(tag: int) -> bool:
-    """Whether a reparse point of this kind is a symbolic link to the engine."""
-    return tag in _LINKS
+    """Whether a reparse point of this kind is a symbolic link to the engine.
+
+    All that stand for another name are, also unknown ones: what is followed could lead out of the tree.
+    https://learn.microsoft.com/windows/win32/fileio/reparse-point-tags (the bit N)
+    """
+    return tag in _LINKS or bool(tag & _NAME_SURROGATE)
 
 
 def mode_of(attributes: int, tag: int) -> int:
     """st_mode. A reparse point that some filter driver resolves looks like what the driver makes of it."""
     if attributes & REPARSE and tag:
-        if tag in _LINKS:
+        if is_link(tag):
             return stat.S_IFLNK | 0o777
         if tag in _SOCKETS:
             return _SOCKETS[tag] | 0o666

@@ -31,15 +31,15 @@ def mounted_volume(data: bytes) -> str:
 
 
 def target_of(data: bytes) -> bytes:
-    """Where a symbolic link or junction leads, as a restore point has it; empty where it leads nowhere.
+    """Where a symbolic link or junction leads, as a restore point has it.
 
-    A target that begins with a letter and is relative on Windows stays relative.
+    Of other kinds, whose data only Windows understands, words that say which it is.
     """
     tag = tag_of(data)
     if tag == LX_SYMLINK:
         return data[12 : 8 + _HEAD.unpack_from(data)[1]]
     if tag not in (SYMLINK, MOUNT_POINT):
-        return b""
+        return b"reparse point 0x%08X" % tag
     substitute, shown = _names(data, 12 if tag == SYMLINK else 8)
     relative = tag == SYMLINK and bool(struct.unpack_from("<I", data, 16)[0] & _RELATIVE)
     text = substitute or shown

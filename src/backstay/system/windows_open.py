@@ -23,6 +23,7 @@ from backstay.system import nt_api as nt
 from backstay.system import nt_stat
 from backstay.system.nt_stat import Status
 from backstay.system.nt_status import BUFFER_OVERFLOW, NOT_THERE, status_error
+from backstay.system.privileges_windows import enable_privileges
 from backstay.system.reparse import mounted_volume
 from backstay.system.windows_paths import absolute, name_of, nt_path, text_of
 
@@ -36,11 +37,18 @@ O_CLOEXEC = O_NONBLOCK = O_NOATIME = 0
 
 PathLike = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
+_ENCRYPTED: Final = 0x4000
+_ELSEWHERE: Final = 0x1000 | 0x40000 | 0x400000
+"""FILE_ATTRIBUTE_OFFLINE, RECALL_ON_OPEN, RECALL_ON_DATA_ACCESS: to read it would fetch it from there."""
 _MOST_REPARSE: Final = 16 << 10
 _roots: Final[set[int]] = set()
 _volumes: Final[dict[str, bytes]] = {}
 _views: Final[dict[bytes, bytes]] = {}
 _without_by_name: Final[list[bool]] = []
+
+
+missing_privileges: Final = enable_privileges()
+"""Whoever opens files by this module backs up or restores, and needs them for all that it does."""
 
 
 def show_volume(volume: str, place: bytes | None) -> None:
@@ -172,11 +180,18 @@ def _open(root: int, name: str, flags: int) -> int:
         disposition = nt.CREATE if flags & O_EXCL else nt.OVERWRITE_IF if flags & O_TRUNC else nt.OPEN_IF
     elif flags & O_TRUNC:
         disposition = nt.OVERWRITE
-    handle = open_handle(root, name, access, disposition, options)
+    try:
+        handle = open_handle(root, name, access, disposition, options)
+    except PermissionError as error:
+        if _is_encrypted(root, name):
+            raise OSError("it is encrypted (EFS) for others than the agent") from error
+        raise
     if not flags & O_NOFOLLOW or flags & O_CREAT:
         return handle
     try:
         attributes, tag = attribute_tag(handle)
+        if attributes & _ELSEWHERE and not flags & (O_DIRECTORY | O_WRONLY | O_RDWR):
+            raise OSError("its content is in a cloud or an archive, not on this machine")
         if not attributes & nt.ATTRIBUTE_REPARSE or nt_stat.mode_of(attributes, tag) & 0o170000 in (
             stat.S_IFSOCK,
             stat.S_IFIFO,
@@ -194,6 +209,17 @@ def _open(root: int, name: str, flags: int) -> int:
         raise
     close_handle(handle)
     return through
+
+
+def _is_encrypted(root: int, name: str) -> bool:
+    try:
+        handle = open_handle(root, name, nt.READ_ATTRIBUTES, options=nt.OPEN_REPARSE_POINT)
+        try:
+            return bool(attribute_tag(handle)[0] & _ENCRYPTED)
+        finally:
+            close_handle(handle)
+    except OSError:
+        return False
 
 
 def attribute_tag(handle: int) -> tuple[int, int]:

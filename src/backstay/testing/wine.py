@@ -24,7 +24,8 @@ WHEELS: Final = (
     *("blake3", "click>=8.2", "cryptography>=50", "msgspec", "pyfastcdc", "rich", "tzdata", "zstandard"),
     # Later ones call crealf, which wine 8 has not.
     "numpy==2.0.2",
-    *("pywin32", "pytest", "pyinstaller"),
+    *("httpx", "pydantic", "structlog"),
+    *("colorama", "pefile", "pyinstaller", "pytest", "pywin32", "pywin32-ctypes"),
 )
 _LOADERS: Final = ("/usr/lib/wine/wine64", "/usr/bin/wine64", "/usr/bin/wine")
 _BUILTIN: Final = Path("/usr/lib/x86_64-linux-gnu/wine")

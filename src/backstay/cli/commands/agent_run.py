@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 from pathlib import Path
 from types import FrameType
@@ -23,14 +24,23 @@ _LOOK_SECONDS = 1.0
     help="Never back up this folder.",
 )
 @click.option("--with-parent", is_flag=True, help="Stop when the process that started it is no more.")
+@click.option(
+    "--as-service", is_flag=True, help="On Windows: answer the service manager, which starts it so."
+)
 @options.log_level("info")
-def command(left_out: tuple[Path, ...], with_parent: bool, log_level: str) -> int:
+def command(left_out: tuple[Path, ...], with_parent: bool, as_service: bool, log_level: str) -> int:
     """Carry out what the server orders, until stopped."""
     from backstay.agent.daemon import run
     from backstay.agent.settings import agent_folder
     from backstay.cli import logs
 
     logs.configure(log_level)
+    own_folders = [path.absolute() for path in left_out]
+    if as_service and sys.platform == "win32":
+        from backstay.agent.service_windows import host
+
+        host(lambda stop: run(agent_folder(), stop, own_folders))
+        return 0
     stop = threading.Event()
 
     def end(number: int, frame: FrameType | None) -> None:
@@ -40,7 +50,7 @@ def command(left_out: tuple[Path, ...], with_parent: bool, log_level: str) -> in
         signal.signal(number, end)
     if with_parent:
         threading.Thread(target=_watch, args=(os.getppid(), stop), daemon=True).start()
-    run(agent_folder(), stop, [path.absolute() for path in left_out])
+    run(agent_folder(), stop, own_folders)
     return 0
 
 
