@@ -9,6 +9,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import cast
 
 import msgspec
 from blake3 import blake3
@@ -125,6 +126,7 @@ class Scan:
         for path in hidden:
             folder, _, name = path.rpartition(b"/")
             self._hidden.setdefault(folder, set()).add(name)
+        self._is_first = state.is_empty()
         self._spool = Spool()
         self._found = Found()
         self._problems: list[Problem] = []
@@ -203,9 +205,47 @@ class Scan:
             self._problems += [
                 Problem(_join(path, name), reason, int(Grade.UNREADABLE)) for name, reason in unseen
             ]
-            runs: Iterator[list[Listed]] = iter(_split(self._included(fd, path, listed)))
+            runs: Iterator[list[Listed]]
+            included = self._included(fd, path, listed)
+            if len(included) <= _SPLIT_FROM:
+                return self._visit_short(components, path, device, included, foreign)
+            runs = iter(_split(included))
         else:
             runs = self._long_runs(components, path, device, foreign)
+        return self._visit_long(components, path, device, runs, foreign)
+
+    def _visit_short(
+        self,
+        components: tuple[bytes, ...],
+        path: bytes,
+        device: int,
+        run: list[Listed],
+        foreign: set[bytes],
+    ) -> Unchanged | None:
+        """The rest of `_visit` for a folder whose entries are one segment, as those of nearly all are."""
+        # Asked before the folders below, as the state looks ahead in the order of paths.
+        known = self._usable(self._state.segment(path, b""))
+        results = self._visit_children(components, path, run, foreign, device)
+        if known is not None and _still_is(known, run, results):
+            return known.page, known.totals
+        if self._is_first and not foreign and not any(results.values()):
+            self._spool.add(self._new_segment(path, components, run))
+            return None
+        previous = _Previous(self._state.entries(path))
+        segment = self._changed_segment(path, components, b"", run, results, foreign, previous)
+        segment.ends = True
+        self._spool.add(segment)
+        return None
+
+    def _visit_long(
+        self,
+        components: tuple[bytes, ...],
+        path: bytes,
+        device: int,
+        runs: Iterator[list[Listed]],
+        foreign: set[bytes],
+    ) -> Unchanged | None:
+        """The rest of `_visit` for a folder of several segments."""
         previous = _Previous(self._state.entries(path))
         unchanged: list[Segment] = []
         spooled = False
@@ -278,12 +318,13 @@ class Scan:
     ) -> dict[bytes, Unchanged | None]:
         results: dict[bytes, Unchanged | None] = {}
         found = self._found
+        sizes = [listed[2] for listed in run if listed[1] & _TYPE == _FILE]
+        found.files += len(sizes)
+        found.bytes += sum(sizes)
+        if len(sizes) == len(run):
+            return results
         for listed in run:
-            kind = listed[1] & _TYPE
-            if kind == _FILE:
-                found.files += 1
-                found.bytes += listed[2]
-            elif kind == _FOLDER:
+            if listed[1] & _TYPE == _FOLDER:
                 name = listed[0]
                 below = path + b"/" + name if path else name
                 if name in foreign and not self._cross_mounts:
@@ -366,14 +407,35 @@ class Scan:
     ) -> Segment:
         """A run of entries compared with what is known: reused as it is, or with all its items."""
         known = self._usable(self._state.segment(path, first))
-        child_pages = [result[0] for result in results.values() if result is not None]
-        if (
-            known is not None
-            and len(child_pages) == len(results)
-            and known.digest == segment_digest(run, child_pages)
-        ):
+        if known is not None and _still_is(known, run, results):
             reused = (known.page, known.totals)
             return Segment(self._root, components, path, first, [], False, reused=reused)
+        return self._changed_segment(
+            path, components, first, run, results, foreign, previous, is_split=is_split
+        )
+
+    def _new_segment(self, path: bytes, components: tuple[bytes, ...], run: list[Listed]) -> Segment:
+        """A folder's only segment, in the first backup of a set."""
+        sizes = [listed[2] for listed in run if listed[1] & _TYPE == _FILE]
+        self._found.changed_files += len(sizes)
+        self._found.changed_bytes += sum(sizes)
+        # A FileStat is what a Listed names the fields of: in the spool they are the same.
+        new = cast(list[FileStat], run)
+        return Segment(self._root, components, path, b"", [], True, new=new)
+
+    def _changed_segment(
+        self,
+        path: bytes,
+        components: tuple[bytes, ...],
+        first: bytes,
+        run: list[Listed],
+        results: dict[bytes, Unchanged | None],
+        foreign: set[bytes],
+        previous: "_Previous",
+        *,
+        is_split: bool = False,
+    ) -> Segment:
+        """A run of entries with all its items."""
         if first and run:
             previous.skip_to(run[0][0])
         items = [
@@ -466,6 +528,16 @@ class _Previous:
             if gone and self._current.is_directory:
                 self.gone.append(self._current.name)
             self._current = next(self._entries, None)
+
+
+def _still_is(known: Known, run: list[Listed], results: dict[bytes, Unchanged | None]) -> bool:
+    """Whether a run of entries and all below them are as they were when they became the known page."""
+    child_pages: list[bytes] = []
+    for result in results.values():
+        if result is None:
+            return False
+        child_pages.append(result[0])
+    return known.digest == segment_digest(run, child_pages)
 
 
 def _listed(name: bytes, st: os.stat_result) -> Listed:

@@ -13,10 +13,11 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 import msgspec
+import zstandard
 
 from backstay.domain.entry import Entry, Totals
 from backstay.domain.errors import AlreadyRunning, StorageError
-from backstay.repository.compression import compress, decompress
+from backstay.repository.compression import decompress
 from backstay.system.calls import os
 from backstay.system.host import lock_file, state_base
 
@@ -31,6 +32,11 @@ create table segments (
 ) without rowid;
 create table facts (name text primary key, value blob) without rowid;
 """
+
+_LIGHT = -1
+"""Level at which entries are compressed: a folder's are too few for better ones to be worth their time."""
+
+_LEAST_AHEAD, _MOST_AHEAD = 8, 512
 
 _entries = msgspec.msgpack.Decoder(list[Entry])
 _totals = msgspec.msgpack.Decoder(Totals)
@@ -81,12 +87,48 @@ def state_root() -> Path:
     return state_base() / "backstay"
 
 
+class _Ahead:
+    """Rows that a query has given of the paths from one on, in order.
+
+    Attributes:
+        rows: by path.
+    """
+
+    def __init__(self) -> None:
+        self.rows: dict[bytes, tuple[bytes, bytes, bytes, bytes, int]] = {}
+        self._first = self._last = b""
+        self._is_filled = self._reaches_the_end = False
+        self._limit = _LEAST_AHEAD
+
+    def covers(self, path: bytes) -> bool:
+        """Whether the rows tell of this path, be it that there is none."""
+        return self._is_filled and path >= self._first and (path <= self._last or self._reaches_the_end)
+
+    def wanted(self, path: bytes) -> int:
+        """How many rows to ask for from this path on: ever more, as long as it goes forwards."""
+        goes_on = self._is_filled and path > self._last
+        self._limit = min(2 * self._limit, _MOST_AHEAD) if goes_on else _LEAST_AHEAD
+        return self._limit
+
+    def fill(self, path: bytes, rows: list[tuple[bytes, bytes, bytes, bytes, int]]) -> None:
+        """Take the rows that were asked for."""
+        self.rows = {row[0]: row for row in rows}
+        self._first, self._last = path, rows[-1][0] if rows else path
+        self._is_filled, self._reaches_the_end = True, len(rows) < self._limit
+
+    def forget(self) -> None:
+        """What was read may not be so any more."""
+        self._is_filled = False
+
+
 class ScanState:
     """The state of one backup set on this machine; open it with `open_scan_state`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._connection = self._connect()
+        self._compress = zstandard.ZstdCompressor(level=_LIGHT).compress
+        self._ahead = _Ahead()
         self.facts = self._read_facts()
 
     def _connect(self) -> sqlite3.Connection:
@@ -132,8 +174,14 @@ class ScanState:
 
     def clear(self) -> None:
         """Forget every folder."""
+        self._ahead.forget()
         self._connection.execute("delete from folders")
         self._connection.execute("delete from segments")
+
+    def is_empty(self) -> bool:
+        """Whether nothing is remembered of any folder."""
+        query = "select exists (select 1 from segments) or exists (select 1 from folders)"
+        return not self._connection.execute(query).fetchone()[0]
 
     def folder(self, path: bytes) -> Known | None:
         """A folder of several segments, as it was last stored."""
@@ -141,9 +189,24 @@ class ScanState:
 
     def segment(self, path: bytes, first: bytes) -> Known | None:
         """A run of a folder's entries, as it was last stored; `first` is empty for the first run."""
+        if not first:
+            return self._first_segment(path)
         return self._known(
             "select digest, page, totals, epoch from segments where path = ? and first = ?", (path, first)
         )
+
+    def _first_segment(self, path: bytes) -> Known | None:
+        """As `segment`, looking ahead: a scan asks for one path after the other, nearly in their order."""
+        ahead = self._ahead
+        if not ahead.covers(path):
+            rows = self._connection.execute(
+                "select path, digest, page, totals, epoch from segments where path >= ? and first = ? "
+                "order by path limit ?",
+                (path, b"", ahead.wanted(path)),
+            ).fetchall()
+            ahead.fill(path, rows)
+        row = ahead.rows.get(path)
+        return Known(row[1], row[2], _totals.decode(row[3]), row[4]) if row else None
 
     def _known(self, query: str, key: tuple[bytes, ...]) -> Known | None:
         row = self._connection.execute(query, key).fetchone()
@@ -177,15 +240,17 @@ class ScanState:
 
     def put_segment(self, path: bytes, first: bytes, known: Known, entries: list[Entry]) -> None:
         """Remember a segment and its entries."""
+        self._ahead.forget()
         rows = _encoder.encode(entries)
         totals, epoch = _encoder.encode(known.totals), self.facts.epoch
         self._connection.execute(
             "insert or replace into segments values (?, ?, ?, ?, ?, ?, ?, ?)",
-            (path, first, known.digest, known.page, totals, epoch, len(rows), compress(rows)),
+            (path, first, known.digest, known.page, totals, epoch, len(rows), self._compress(rows)),
         )
 
     def drop_segments(self, path: bytes, kept: set[bytes]) -> None:
         """Forget the segments of a folder that do not begin with one of `kept`."""
+        self._ahead.forget()
         if len(kept) == 1:
             self._connection.execute("delete from segments where path = ? and first <> ?", (path, *kept))
             self._connection.execute("delete from folders where path = ?", (path,))
@@ -197,6 +262,7 @@ class ScanState:
 
     def forget_below(self, path: bytes) -> None:
         """Forget a folder that is gone, and everything below it."""
+        self._ahead.forget()
         for table in ("folders", "segments"):
             self._connection.execute(f"delete from {table} where path = ?", (path,))
             self._connection.execute(
@@ -213,6 +279,7 @@ class ScanState:
 
     def roll_back(self) -> None:
         """Forget the folders that were remembered since the last commit."""
+        self._ahead.forget()
         self._connection.execute("rollback")
         self._connection.execute("begin immediate")
 

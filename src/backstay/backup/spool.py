@@ -41,6 +41,7 @@ class Segment(msgspec.Struct, array_like=True):
         path: the folder's path from the file system's root, without a leading slash.
         first: name that keys the segment; empty for a folder's first.
         items: the entries, sorted by name; empty where `reused` is given.
+        new: the entries instead, where nothing at all is known of any of them.
         ends: whether this is the folder's last segment.
         unlisted: why the folder could not be listed, or empty.
         reused: id of a segment that did not change, with its totals.
@@ -56,6 +57,11 @@ class Segment(msgspec.Struct, array_like=True):
     unlisted: str = ""
     reused: tuple[bytes, Totals] | None = None
     gone: list[bytes] = msgspec.field(default_factory=list)
+    new: list[FileStat] = msgspec.field(default_factory=list)
+
+    def all_items(self) -> list[Item]:
+        """The entries, however they are given."""
+        return self.items or [Item(stat) for stat in self.new]
 
 
 class Spool:

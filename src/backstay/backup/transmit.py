@@ -117,7 +117,7 @@ class Transmit:
             return PageRow(segment.first, page, totals)
         self._grade = self._roots[segment.root].grade_at(segment.path) if segment.root >= 0 else Grade.STABLE
         try:
-            dir_fd = self._open(segment) if segment.items else -1
+            dir_fd = self._open(segment) if segment.items or segment.new else -1
         except OSError as error:
             # The folder went away after the scan: its entries get the same reason, one by one.
             dir_fd, gone = -1, reason_of(error)
@@ -132,7 +132,7 @@ class Transmit:
         clean = not segment.unlisted
         seen: list[FileStat] = []
         child_pages: list[bytes] = []
-        for item in segment.items:
+        for item in segment.all_items():
             entry = self._entry(segment, item, dir_fd, gone, results)
             if entry is None:
                 clean = False

@@ -3,12 +3,15 @@
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from backstay.cli.output import Output
 from backstay.cli.passphrase import read_passphrase
 from backstay.domain.errors import UsageError
-from backstay.repository.repository import Repository
 from backstay.storage.registry import open_storage
+
+if TYPE_CHECKING:
+    from backstay.repository.repository import Repository
 
 
 def open_repository(
@@ -18,11 +21,11 @@ def open_repository(
     passphrase_file: Path | None,
     credential: Path | None = None,
     meanwhile: str | None = None,
-) -> Repository:
+) -> "Repository":
     """The repository, opened with a write-only credential where one is given, else with a passphrase.
 
     Args:
-        meanwhile: a module to import while the passphrase is stretched, which takes long and needs no Python.
+        meanwhile: a module to import while the passphrase is stretched.
 
     Raises:
         UsageError: no passphrase is to be had, or the credential file cannot be read.
@@ -35,15 +38,20 @@ def open_repository(
 
         read_config(storage)
         passphrase = read_passphrase(passphrase_file, output)
-        if meanwhile is None:
-            return Repository.open(storage, passphrase)
+        from backstay.repository.keys import open_with_passphrase
+
         with ThreadPoolExecutor(1) as thread:
-            opened = thread.submit(Repository.open, storage, passphrase)
-            import_module(meanwhile)
-            return opened.result()
+            # Stretching takes long and needs no Python: everything else is imported meanwhile.
+            stretched = thread.submit(open_with_passphrase, storage, passphrase)
+            from backstay.repository.repository import Repository
+
+            if meanwhile is not None:
+                import_module(meanwhile)
+            return Repository.open_with(storage, stretched.result())
     if passphrase_file is not None:
         raise UsageError("--credential and --passphrase-file exclude each other", hint="give one of them")
     from backstay.repository.credential import load_credential
+    from backstay.repository.repository import Repository
 
     try:
         data = credential.read_bytes()

@@ -75,6 +75,10 @@ class DirectoryChain:
         self.close()
 
     def _go(self, wanted: tuple[bytes, ...]) -> None:
+        is_next = wanted and wanted[:-1] == self._components
+        if is_next and (self._fds or not self._components):
+            self._descend(wanted[-1])
+            return
         shared = 0
         for ours, theirs in zip(self._components, wanted, strict=False):
             if ours != theirs:

@@ -7,11 +7,12 @@ back this way has come from the disk.
 
 import errno
 import mmap
-import os
 import threading
+from contextlib import suppress
 from typing import Final
 
 from backstay.filesystem.writer import write_at
+from backstay.system.calls import os
 
 LARGE_FILE: Final = 4 << 20
 """Files from this size on are worth it."""
@@ -20,6 +21,8 @@ _BLOCK: Final = 4096
 _LARGE_PIECE: Final = 128 << 10
 _STAGE: Final = 8 << 20
 _REFUSED: Final = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTTY)
+
+_DIRECT: Final[int] = getattr(os, "O_DIRECT", 0)
 
 _local = threading.local()
 
@@ -37,12 +40,12 @@ class FileDoor:
 
     def __init__(self, fd: int, *, writing: bool) -> None:
         self._fd = fd
-        try:
+        self._direct = -1
+        if _DIRECT:
             # A second open file: O_DIRECT on the first would hold for every call that uses it meanwhile.
             mode = os.O_WRONLY if writing else os.O_RDONLY
-            self._direct = os.open(b"/proc/self/fd/%d" % fd, mode | os.O_DIRECT | os.O_CLOEXEC)
-        except OSError:
-            self._direct = -1
+            with suppress(OSError):
+                self._direct = os.open(b"/proc/self/fd/%d" % fd, mode | _DIRECT | os.O_CLOEXEC)
 
     def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
         """Write all of `data` at `offset`.

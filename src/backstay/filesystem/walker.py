@@ -1,14 +1,17 @@
 """Listing directories: every entry with its stat, sorted by name, in bounded memory."""
 
 import heapq
+import sys
 import tempfile
 from collections.abc import Iterator
+from itertools import islice
 from typing import BinaryIO
 
 from backstay.filesystem.reasons import reason_of
 from backstay.system.calls import os
 
 _SORTED_IN_MEMORY = 65_536
+_ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 
 Listed = tuple[bytes, int, int, int, int, int, int, int, int]
 """The fields of a FileStat: a plain tuple, as millions of them are made."""
@@ -30,17 +33,17 @@ def list_directory(
         OSError: the directory cannot be listed.
     """
     listed: list[Listed] = []
-    add, encode = listed.append, os.fsencode
+    add = listed.append
     with os.scandir(dir_fd) as entries:
-        for entry in entries:
+        for entry in islice(entries, _SORTED_IN_MEMORY):
             try:
                 st = entry.stat(follow_symlinks=False)
             except FileNotFoundError:
                 continue
             except OSError as error:
-                problems.append((encode(entry.name), reason_of(error)))
+                problems.append((os.fsencode(entry.name), reason_of(error)))
                 continue
-            name = encode(entry.name)
+            name = entry.name.encode(_ENCODING, _ERRORS)
             add(
                 (
                     name,
@@ -56,8 +59,8 @@ def list_directory(
             )
             if st.st_dev != device:
                 foreign.add(name)
-            if len(listed) > _SORTED_IN_MEMORY:
-                return None
+        if next(entries, None) is not None:
+            return None
     listed.sort()
     return listed
 
