@@ -8,6 +8,8 @@ import subprocess
 import sys
 import sysconfig
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,9 @@ from backstay.cli.tree_record import Look, differences, record_tree
 from backstay.domain.errors import BackstayError, UsageError
 
 _MARK = ".backstay-demo"
+_SET = "protected"
+_BACKSTAY = [sys.executable, "-m", "backstay.cli"]
+_START_SECONDS = 60.0
 _ROOM_FACTOR = 4
 """A copy, a repository and two restored trees."""
 
@@ -37,13 +42,7 @@ class Demo:
         self.source = source
         self.folder = folder
         self.copy = folder / "source"
-        self.repository = folder / "repository"
-        self._environment = {
-            **os.environ,
-            "BACKSTAY_PASSPHRASE": "only a demo",
-            "BACKSTAY_STATE": str(folder / "state"),
-            "BACKSTAY_CACHE": str(folder / "cache"),
-        }
+        self._environment = {**os.environ, "BACKSTAY_CONFIG": str(folder / "config")}
         self._told: list[str] = []
 
     def run(self) -> None:
@@ -52,23 +51,26 @@ class Demo:
         before = record_tree(self.copy)
         same_as_source = not _rsync_differences(self.source, self.copy)
         self._write_environment()
-        self._title("Make a repository")
-        self._backstay("init", self.repository, "--recovery-sheet", self.folder / "recovery-sheet.txt")
-        self._title("First backup: everything is read")
-        full = self._backstay("backup", self.repository, self.copy)
-        self._title("Change some files, and back up again: only what changed is read")
-        print(f"  {change_some_files(self.copy)}")
-        after = record_tree(self.copy)
-        incremental = self._backstay("backup", self.repository, self.copy)
-        points = self._points()
-        self._tell_backup("first backup", points[0], full)
-        self._tell_backup("incremental", points[1], incremental)
-        self._title("Restore both points, and compare")
-        self._restore(points[0], "restored-first", before, self.source if same_as_source else None)
-        self._restore(points[1], "restored-second", after, self.copy)
-        self._title("Look for damage, reading everything that is stored")
-        self._backstay("verify", self.repository, "--data")
-        self._finish()
+        self._title("Start a server and this machine's agent, and protect the copy")
+        with self._running() as (server, ready):
+            self._log_in(ready)
+            self._title("First backup: everything is read")
+            full = self._backstay("backup", _SET, "--follow")
+            self._title("Change some files, and back up again: only what changed is read")
+            print(f"  {change_some_files(self.copy)}")
+            after = record_tree(self.copy)
+            incremental = self._backstay("backup", _SET, "--follow")
+            points = self._points()
+            self._tell_backup("first backup", points[0], full)
+            self._tell_backup("incremental", points[1], incremental)
+            self._title("Restore both points, and compare")
+            self._restore(points[0], "restored-first", before, self.source if same_as_source else None)
+            self._restore(points[1], "restored-second", after, self.copy)
+            self._title("Look for damage, reading everything that is stored")
+            self._backstay("repositories", "verify", "default", "--follow")
+            self._finish(ready)
+            if sys.stdout.isatty():
+                _wait_for_interrupt(server)
 
     def _copy_source(self) -> None:
         self._title(f"Copy {shown(self.source)}, so that the demo can change files")
@@ -89,40 +91,90 @@ class Demo:
             left_out = counted(len(copied.stderr.splitlines()), "entry was", "entries were")
             print(f"  {left_out} left out, for this user may not read them")
 
+    @contextmanager
+    def _running(self) -> Iterator[tuple["subprocess.Popen[str]", dict[str, Any]]]:
+        """The server and the agent, and what `backstay up` says when it is ready."""
+        words = ["up", "--folder", str(self.folder / "home"), "--protect", str(self.copy)]
+        print(f"  $ backstay {shlex.join(self._relative(word) for word in words)}", flush=True)
+        log = self.folder / "backstay.log"
+        with log.open("wb") as errors:
+            server = subprocess.Popen(
+                [*_BACKSTAY, *words, "--json"],
+                env=self._environment,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                start_new_session=True,
+            )
+        try:
+            assert server.stdout is not None
+            line = server.stdout.readline()
+            if not line:
+                raise _Failed("`backstay up` ended before it was ready", hint=f"{log} says why")
+            ready = json.loads(line)
+            if ready["event"] == "error":
+                raise _Failed(ready["what"], hint=ready["hint"])
+            print(f"  the server is at {ready['url']}, the agent is {ready['file_server']}")
+            yield server, ready
+        finally:
+            server.terminate()
+            server.wait()
+
+    def _log_in(self, ready: dict[str, Any]) -> None:
+        """As `backstay login` would, once the server answers."""
+        password = self.folder / "password"
+        password.write_text(f"{ready['password']}\n")
+        password.chmod(0o600)
+        words = ["login", ready["url"], "--name", "admin", "--password-file", str(password)]
+        ends = time.monotonic() + _START_SECONDS
+        while True:
+            done = subprocess.run(
+                [*_BACKSTAY, *words], env=self._environment, capture_output=True, text=True, check=False
+            )
+            if done.returncode == 0:
+                print(f"  $ backstay {shlex.join(self._relative(word) for word in words)}", flush=True)
+                break
+            if time.monotonic() > ends:
+                raise _Failed("the server does not answer", hint=done.stderr.strip())
+            time.sleep(0.2)
+        while not self._asked("file-servers", "list")[0]["connected"]:
+            if time.monotonic() > ends:
+                raise _Failed("the agent does not come up", hint=f"see {self.folder / 'backstay.log'}")
+            time.sleep(0.2)
+
     def _backstay(self, *arguments: str | Path) -> float:
-        """Run `backstay repo …` with its output on the screen, and return its seconds as a whole process."""
-        words = ["repo", *map(str, arguments)]
+        """Run `backstay …` with its output on the screen, and return its seconds as a whole process."""
+        words = [*map(str, arguments)]
         print(f"  $ backstay {shlex.join(self._relative(word) for word in words)}", flush=True)
         started = time.monotonic()
-        code = subprocess.run(
-            [sys.executable, "-m", "backstay.cli", *words], env=self._environment, check=False
-        ).returncode
+        code = subprocess.run([*_BACKSTAY, *words], env=self._environment, check=False).returncode
         if code != 0:
-            raise _Failed(f"`backstay repo {words[1]}` ended with {code}", hint="its message is above")
+            raise _Failed(f"`backstay {words[0]}` ended with {code}", hint="its message is above")
         return time.monotonic() - started
 
-    def _points(self) -> list[dict[str, Any]]:
-        listed = subprocess.run(
-            [sys.executable, "-m", "backstay.cli", "repo", "points", str(self.repository), "--json"],
-            env=self._environment,
-            check=True,
-            capture_output=True,
-        )
+    def _asked(self, *words: str) -> list[dict[str, Any]]:
+        """What a command prints with --json, line by line."""
+        command = [*_BACKSTAY, *words, "--json"]
+        listed = subprocess.run(command, env=self._environment, check=True, capture_output=True)
         return [json.loads(line) for line in listed.stdout.splitlines()]
 
+    def _points(self) -> list[dict[str, Any]]:
+        points = [one for one in self._asked("restore-points", "list") if "id" in one]
+        return sorted(points, key=lambda point: int(point["sequence"]))
+
     def _tell_backup(self, name: str, point: dict[str, Any], took: float) -> None:
-        read, stored, totals = point["read_bytes"], point["stored_bytes"], point["totals"]
-        rate = f", {size(read / took)}/s" if read > 10 << 20 else ""
-        holds = f"{totals['files']:,} files, {size(totals['bytes'])}"
-        done = f"read {size(read)}{rate}, stored {size(stored)}"
-        self._told.append(f"{name:<15}  {seconds(int(took * 1e9)):>8}   {holds}; {done}")
+        read, stored = point["read_bytes"], point["stored_bytes"]
+        self._told.append(
+            f"{name:<15}  {seconds(int(took * 1e9)):>8}   {counted(point['files'], 'file')}, "
+            f"{size(point['bytes'])}: {size(read)} read, {size(stored)} stored"
+        )
 
     def _restore(
         self, point: dict[str, Any], name: str, expected: dict[bytes, Look], original: Path | None
     ) -> None:
         target = self.folder / name
         took = self._backstay(
-            *("restore", self.repository, point["id"][:10], "--to", target, "--strip", str(self.copy))
+            *("restore", point["id"][:10], str(self.copy), "--to", target, "--strip", "--follow")
         )
         restored = target / self.copy.name
         found = differences(expected, record_tree(restored))
@@ -134,7 +186,7 @@ class Demo:
             raise _Failed(
                 f"{restored} is not what was backed up: {'; '.join(found[:5])}", hint="please report this"
             )
-        rate = size(point["totals"]["bytes"] / took)
+        rate = size(point["bytes"] / took)
         print(f"  the same: {', '.join(judges)}")
         self._told.append(
             f"{name.replace('-', ' '):<15}  {seconds(int(took * 1e9)):>8}   {rate}/s; {judges[-1]}"
@@ -148,26 +200,36 @@ class Demo:
         return os.path.relpath(path) if path.is_absolute() and path.is_relative_to(Path.cwd()) else word
 
     def _write_environment(self) -> None:
-        names = ("BACKSTAY_PASSPHRASE", "BACKSTAY_STATE", "BACKSTAY_CACHE")
-        lines = [f"export {name}={shlex.quote(self._environment[name])}" for name in names]
+        lines = [f"export BACKSTAY_CONFIG={shlex.quote(self._environment['BACKSTAY_CONFIG'])}"]
         lines.append(f"export PATH={shlex.quote(sysconfig.get_path('scripts'))}:$PATH")
         (self.folder / "environment").write_text("\n".join(lines) + "\n")
 
-    def _finish(self) -> None:
-        repository = shlex.quote(self._relative(str(self.repository)))
+    def _finish(self, ready: dict[str, Any]) -> None:
         environment = shlex.quote("./" + self._relative(str(self.folder / "environment")))
+        home = shlex.quote(self._relative(str(self.folder / "home")))
         self._title("Done: all of it is encrypted, and both points are restored exactly")
         for line in self._told:
             print(f"  {line}")
         print("\nTry next:")
+        if sys.stdout.isatty():
+            print(f"  open {ready['url']} and sign in as admin with the password {ready['password']}")
+            print(f"  in another terminal: . {environment}")
+        else:
+            for command in (f". {environment}", f"backstay up --folder {home}"):
+                print(f"  {command}")
         for command in (
-            f". {environment}",
-            f"backstay repo points {repository}",
-            f"backstay repo backup {repository} ~/Documents --set mine",
-            f"backstay repo prune {repository} --keep-days 30 --dry-run",
-            "backstay bench",
+            "backstay sets list",
+            "backstay backup protected --follow",
+            "backstay jobs list",
+            "backstay restore-points list",
         ):
             print(f"  {command}")
+
+
+def _wait_for_interrupt(server: "subprocess.Popen[str]") -> None:
+    print("\nIt stays up until Ctrl-C.", flush=True)
+    with suppress(KeyboardInterrupt):
+        server.wait()
 
 
 def run_demo(source: Path | None, folder: Path) -> int:

@@ -214,7 +214,9 @@ class PlainDisplay:
             self._output.line(line)
 
     def moment(self, moment: Moment) -> None:
-        """How far it is."""
+        """How far it is; nothing where nothing is counted."""
+        if not (moment.files or moment.size or moment.path):
+            return
         left = f", about {seconds(int(moment.seconds_left * 1e9))} left" if moment.seconds_left else ""
         self._output.line(
             f"  {moment.step}: {counted(moment.files, 'file')}, {size(moment.size)}, "

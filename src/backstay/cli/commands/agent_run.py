@@ -24,9 +24,7 @@ _LOOK_SECONDS = 1.0
     help="Never back up this folder.",
 )
 @click.option("--with-parent", is_flag=True, help="Stop when the process that started it is no more.")
-@click.option(
-    "--as-service", is_flag=True, help="On Windows: answer the service manager, which starts it so."
-)
+@click.option("--as-service", is_flag=True, help="On Windows: answer the service manager.")
 @options.log_level("info")
 def command(left_out: tuple[Path, ...], with_parent: bool, as_service: bool, log_level: str) -> int:
     """Carry out what the server orders, until stopped."""

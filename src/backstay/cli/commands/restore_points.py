@@ -8,6 +8,8 @@ from backstay.cli import options
 from backstay.cli.output import Output
 from backstay.cli.server_group import ServerGroup
 
+_REASON = click.option("--reason", metavar="TEXT", required=True, help="Why; it stands in the audit log.")
+
 
 @click.group("restore-points", cls=ServerGroup)
 def command() -> None:
@@ -74,6 +76,46 @@ def show(point: str, as_json: bool) -> int:
     output.line(f"  {size(found['new_bytes'])} new, stored as {size(found['stored_bytes'])}")
     if remarks := _remarks(found):
         output.line(shown(f"  {remarks}"))
+    return 0
+
+
+@command.command("hold")
+@click.argument("point", metavar="POINT")
+@_REASON
+@options.as_json
+def hold(point: str, reason: str, as_json: bool) -> int:
+    """Put a restore point under legal hold: nothing takes it out until that is released."""
+    return _change("PUT", point, "hold", reason, "is held", as_json)
+
+
+@command.command("release")
+@click.argument("point", metavar="POINT")
+@_REASON
+@options.as_json
+def release(point: str, reason: str, as_json: bool) -> int:
+    """End a legal hold."""
+    return _change("POST", point, "release", reason, "is held no more", as_json)
+
+
+@command.command("delete")
+@click.argument("point", metavar="POINT")
+@_REASON
+@options.as_json
+def delete(point: str, reason: str, as_json: bool) -> int:
+    """Have the next prune take a restore point out, whatever retention says."""
+    return _change("POST", point, "delete", reason, "goes with the next prune", as_json)
+
+
+def _change(method: str, point: str, what: str, reason: str, done: str, as_json: bool) -> int:
+    from backstay.cli.server_client import connect
+
+    output = Output(as_json=as_json)
+    with connect() as client:
+        found = client.get(f"/restore-points/{_digits(point)}")["id"]
+        path, body = f"/restore-points/{found}/{what}", {"reason": reason}
+        answer = client.put(path, body) if method == "PUT" else client.post(path, body)
+    output.event("result", {"id": found, **answer})
+    output.line(f"restore point {found[:10]} {done}")
     return 0
 
 
