@@ -27,7 +27,7 @@ _log = structlog.get_logger()
 
 
 def run_next(control: Control) -> bool:
-    """Run the next job that waits for a server; False where none does, or this one is about to end. A chore."""
+    """Run the next job that waits for a server; False where none does, or this one ends. A chore."""
     if control.stopping.is_set():
         return False
     with control.database.begin() as db:
