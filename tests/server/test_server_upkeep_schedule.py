@@ -141,6 +141,17 @@ def test_a_job_is_cancelled(control: Control, client: TestClient) -> None:
     assert run_job(control, again).state == "succeeded"
 
 
+def test_a_server_that_is_about_to_end_begins_nothing(
+    control: Control, other: Control, client: TestClient
+) -> None:
+    """The job stays for another server, which runs it."""
+    base = f"/api/v1/repositories/{repository_id_of(control)}"
+    number = client.post(f"{base}/verify", json={}).json()["job"]
+    control.stopping.set()
+    assert not server_jobs.run_next(control)
+    assert run_job(other, number).state == "succeeded"
+
+
 def test_figures_are_noted_once_an_hour(
     control: Control, other: Control, client: TestClient, clock: MovableClock, tmp_path: Path
 ) -> None:

@@ -27,7 +27,9 @@ _log = structlog.get_logger()
 
 
 def run_next(control: Control) -> bool:
-    """Run the next job that waits for a server; False where none does. A chore."""
+    """Run the next job that waits for a server; False where none does, or this one ends. A chore."""
+    if control.stopping.is_set():
+        return False
     with control.database.begin() as db:
         job = job_queue.lease_for_server(db, control.instance, control.clock())
         if job is None:
