@@ -18,6 +18,7 @@ from backstay.protocol.report import ProgressReport, Report, StepReport
 from backstay.repository.details import StepRecord
 
 PERIOD_SECONDS = 2.0
+_CLOSE_SECONDS = 5.0
 
 _log = structlog.get_logger()
 
@@ -141,9 +142,9 @@ class Reporter:
             return taken
 
     def close(self) -> None:
-        """Report no more."""
+        """Report no more; a report that is under way where nothing gets through is not waited for."""
         self._ended.set()
-        self._thread.join()
+        self._thread.join(_CLOSE_SECONDS)
 
     def _loop(self) -> None:
         while not self._ended.wait(PERIOD_SECONDS):
