@@ -1,4 +1,4 @@
-"""The network goes away, for moments and for longer than the policy waits; proxies; whose certificate it is."""
+"""The network goes away, for moments and for longer than the policy waits; proxies; certificates."""
 
 import os
 import shutil
