@@ -1,14 +1,13 @@
-"""What a content rule does: to one path, and to the files of a restore point."""
+"""What a content rule would leave out of what a restore point holds."""
 
 import time
 from dataclasses import dataclass
 
-from backstay.domain.content_rule import ContentRule, Verdict
-from backstay.domain.default_rules import linux_rules, windows_rules
+from backstay.domain.content_rule import ContentRule
 from backstay.domain.entry import Entry, FileStat
-from backstay.repository.browse import Browser, root_of
-from backstay.repository.manifest import RestorePoint
-from backstay.server.content_rules import parsed
+from backstay.repository.browse import root_of
+from backstay.repository.tree import iterate_folder
+from backstay.server.browsing import OpenPoint
 
 _MOST_ENTRIES = 20_000
 _MOST_EXAMPLES = 50
@@ -41,33 +40,18 @@ class Effect:
     complete: bool
 
 
-def whole_rule(text: str, *, default_rules: bool, windows: bool = False) -> ContentRule:
-    """The lines, after the default rules where these are wanted. Raises UsageError."""
-    own = parsed(text)
-    if not default_rules:
-        return own
-    return (windows_rules() if windows else linux_rules()) + own
-
-
-def explain(rule: ContentRule, path: str) -> list[tuple[bytes, Verdict]]:
-    """The verdicts for a path that is judged by its name alone; one that ends with a slash is a folder."""
-    is_folder = path.endswith("/")
-    plain = path.strip("/").encode("utf-8", "surrogateescape")
-    return rule.explain(plain, is_folder, None, time.time_ns()) if plain else []
-
-
-def effect_on(browser: Browser, point: RestorePoint, rule: ContentRule, *, seconds: float = 2.0) -> Effect:
+def effect_on(opened: OpenPoint, rule: ContentRule, *, seconds: float = 2.0) -> Effect:
     """Compare a rule with what a restore point holds; stops after some time, or many entries."""
     ends = time.monotonic() + seconds
     now_ns = time.time_ns()
     examples: list[LeftOut] = []
     files = size = looked_at = 0
-    folders: list[tuple[bytes, Entry]] = [(b"", root_of(point))]
+    folders: list[tuple[bytes, Entry]] = [(b"", root_of(opened.point))]
     while folders:
         if looked_at >= _MOST_ENTRIES or time.monotonic() > ends:
             return Effect(tuple(examples), files, size, looked_at, False)
         above, folder = folders.pop()
-        for entry in browser.list_folder(folder):
+        for entry in iterate_folder(folder.page, opened.read) if folder.page else ():
             looked_at += 1
             path = above + b"/" + entry.name if above else entry.name
             verdict = rule.verdict(path, entry.is_directory, _stat_of(entry), now_ns)

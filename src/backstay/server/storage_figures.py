@@ -78,12 +78,26 @@ def latest(db: Session) -> StorageFigures | None:
 
 def chart(figures: Sequence[StorageFigures]) -> dict[str, Any] | None:
     """As the console draws it; None where there is no line to draw yet."""
-    if len(figures) < 2:
+    return _lines([one.at for one in figures], {"Stored": [one.stored for one in figures]})
+
+
+def chart_of(rows: Sequence[RepositoryFigures]) -> dict[str, Any] | None:
+    """The growth of one repository, beside what it protects."""
+    stored, source = [row.stored_bytes for row in rows], [row.source_bytes for row in rows]
+    return _lines([row.at for row in rows], {"Stored": stored, "Protected": source})
+
+
+def _lines(times: Sequence[datetime], lines: dict[str, list[int]]) -> dict[str, Any] | None:
+    if len(times) < 2:
         return None
+    looks: tuple[dict[str, Any], ...] = ({"tone": "accent"}, {"tone": "calm", "fill": False})
     return {
-        "times": [int(one.at.timestamp()) for one in figures],
+        "times": [int(at.timestamp()) for at in times],
         "unit": "bytes",
-        "series": [{"label": "Stored", "values": [one.stored for one in figures]}],
+        "series": [
+            {"label": label, "values": values, **look}
+            for (label, values), look in zip(lines.items(), looks, strict=False)
+        ],
     }
 
 

@@ -1,12 +1,18 @@
 import re
 import signal
 import zipfile
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
+from sqlalchemy import select
 from tests.end_to_end.console.conftest import write_tree
 
+from backstay.server import alerts
+from backstay.server.app import open_control
+from backstay.server.settings import ServerSettings
+from backstay.server.tables import FileServer
 from backstay.testing.stack import Stack
 
 PASSWORD = "a calm sea at dawn"
@@ -149,11 +155,32 @@ def test_a_policy_says_what_it_would_do_before_it_is_saved(stack: Stack, page: P
 
 
 def test_a_stopped_agent_is_seen(stack: Stack, page: Page) -> None:
-    """A backup by hand then fails at once, and says why."""
+    """It is shown as silent, an alert says so, and a backup by hand fails at once with the reason."""
     stack.stop("fs-story", signal.SIGKILL)
+    ahead = timedelta(0)
+    settings = ServerSettings(folder=stack.folder / "server", tls="off")
+    control = open_control(settings, clock=lambda: datetime.now(UTC) + ahead)
+    try:
+        with control.database.begin() as db:
+            db.scalars(select(FileServer)).one().last_seen_at = control.clock() - timedelta(minutes=2)
+        # The server has to have listened for as long as the agent was silent.
+        for _ in range(8):
+            ahead += timedelta(minutes=2)
+            alerts.evaluate(control)
+    finally:
+        control.database.close()
     page.goto(f"{stack.url}/file-servers")
-    row = page.get_by_role("row").filter(has_text="fs-story")
-    expect(row.get_by_text("now")).to_be_visible()
+    expect(page.get_by_role("row").filter(has_text="fs-story").get_by_text("Silent")).to_be_visible()
+    page.get_by_role("link", name="Alerts").click()
+    alert = page.get_by_role("listitem").filter(has_text="Agent silent")
+    expect(alert).to_contain_text("fs-story")
+    alert.get_by_role("button", name="Take it on").click()
+    expect(page.get_by_text("taken on by maria")).to_be_visible()
+    page.goto(f"{stack.url}/sets")
+    page.get_by_role("link", name="projects").click()
+    page.get_by_role("button", name="Back up now").click()
+    expect(page.locator(".title-line").get_by_text("Failed")).to_be_visible()
+    expect(page.get_by_role("alert")).to_contain_text("The agent is not running")
 
 
 def test_keys_lead_through_the_console(stack: Stack, page: Page) -> None:

@@ -1,8 +1,6 @@
 """What is in a restore point: folders, files and their versions, and what differs from another one."""
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
@@ -11,17 +9,16 @@ from starlette.responses import Response
 from backstay.domain.entry import Entry, Grade
 from backstay.domain.errors import BackstayError, UsageError
 from backstay.repository.compare import Difference
-from backstay.server import catalogue, restore_browsing
+from backstay.repository.content import FileContent
+from backstay.server import browsing, catalogue
 from backstay.server.access import Permission
-from backstay.server.restore_browsing import Look
+from backstay.server.browsing import OpenPoint
 from backstay.server.tables import RestorePointRow
 from backstay.server.web import byte_paths
 from backstay.server.web.display import modified
 from backstay.server.web.visit import PageRoute, Visit, seeing
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False, prefix="/restore")
-
-Reader = Callable[[bytes], bytes]
 
 _PAGE = 300
 _MOST_VERSIONS_FROM = 100
@@ -49,12 +46,12 @@ class VersionView:
     grade: str
 
 
-def open_point(visit: Visit, point_id: str) -> tuple[RestorePointRow, Look]:
+def open_point(visit: Visit, point_id: str) -> tuple[RestorePointRow, OpenPoint]:
     """The restore point of a page."""
     with visit.control.database.read() as db:
         row = catalogue.get_restore_point(db, point_id)
         _ = row.backup_set.name, row.file_server.name
-    return row, restore_browsing.look_into(visit.control, row)
+    return row, browsing.open_point(visit.control, row.repository_id, row.id)
 
 
 def crumbs_of(path: bytes) -> list[Crumb]:
@@ -71,50 +68,42 @@ def grade_of(entry: Entry) -> str:
 @router.get("/{point_id}")
 def show(visit: Annotated[Visit, Depends(seeing(Permission.BROWSE))], point_id: str) -> Response:
     """A folder of a restore point, or a file."""
-    row, look = open_point(visit, point_id)
+    row, opened = open_point(visit, point_id)
     path = byte_paths.path_in(visit.request)
-    entry = look.browser.require(look.point, path)
+    entry = browsing.find_path(opened, path)
     if not entry.is_directory:
-        return _file(visit, row, look, path, entry)
+        return _file(visit, row, opened, path, entry)
     after = byte_paths.name_in(visit.request, "after")
-    entries, more = look.folder_page(entry, after, _PAGE)
-    # A restore point of /srv/a/b begins with folders that hold nothing else: go down to where something is.
-    while path == b"/" and not more and len(entries) == 1 and entries[0].is_directory and after is None:
-        path = b"/" + entries[0].name
-        entry = entries[0]
-        while True:
-            entries, more = look.folder_page(entry, None, _PAGE)
-            if more or len(entries) != 1 or not entries[0].is_directory:
-                break
-            entry, path = entries[0], path + b"/" + entries[0].name
+    page = browsing.list_folder(opened, path, after=after or b"", limit=_PAGE)
+    if path == b"/" and after is None:
+        # A restore point of /srv/a/b begins with folders that hold nothing else: go to where something is.
+        while page.next is None and len(page.entries) == 1 and page.entries[0].is_directory:
+            path = byte_paths.below(path, page.entries[0].name)
+            page = browsing.list_folder(opened, path, limit=_PAGE)
     return visit.page(
         "browse.html",
         here="restore",
         row=row,
         path=path,
         crumbs=crumbs_of(path),
-        folder=entry,
-        entries=entries,
+        folder=page.folder,
+        entries=page.entries,
         after=after,
-        last=entries[-1].name if more else None,
+        last=page.next,
         modified=modified,
         grade_of=grade_of,
     )
 
 
-def _file(visit: Visit, row: RestorePointRow, look: Look, path: bytes, entry: Entry) -> Response:
+def _file(visit: Visit, row: RestorePointRow, opened: OpenPoint, path: bytes, entry: Entry) -> Response:
     with visit.control.database.read() as db:
-        rows = catalogue.points_of_set(db, row.backup_set_id, limit=_MOST_VERSIONS_FROM)
-    by_id = {one.id: one for one in rows}
-    views = [
-        VersionView(one.entry, by_id[one.points[-1].id.hex()], len(one.points), grade_of(one.entry))
-        for one in restore_browsing.versions(visit.control, rows, path)
-    ]
+        found = browsing.versions(visit.control, db, row.backup_set_id, path, most_points=_MOST_VERSIONS_FROM)
+    views = [VersionView(one.entry, one.points[0], len(one.points), grade_of(one.entry)) for one in found]
     text = image = None
     error: BackstayError | None = None
     if entry.is_regular and entry.has_content and visit.may(Permission.RESTORE):
         try:
-            head = look.browser.open_content(entry).read(0, TEXT_SHOWN)
+            head = FileContent(entry, opened.read).read(0, TEXT_SHOWN)
             image = image_type(head) if entry.size <= IMAGE_SHOWN else None
             text = None if image else text_of_bytes(head)
         except BackstayError as damaged:
@@ -126,7 +115,7 @@ def _file(visit: Visit, row: RestorePointRow, look: Look, path: bytes, entry: En
         path=path,
         crumbs=crumbs_of(path),
         entry=entry,
-        versions=views[::-1],
+        versions=views,
         text=text,
         image=image,
         cut=text is not None and entry.size > TEXT_SHOWN,
@@ -176,15 +165,13 @@ def compare(
                 "the two restore points are in different repositories", hint="choose another one"
             )
     differences: list[Difference] = []
-    more = False
+    before = after = row
+    following = None
     if other is not None:
         before, after = sorted((row, other), key=lambda one: one.committed_at)
-        found: Iterator[Difference] = restore_browsing.compare(visit.control, before, after)
-        differences = list(islice(found, _MOST_DIFFERENCES + 1))
-        more = len(differences) > _MOST_DIFFERENCES
-        differences = differences[:_MOST_DIFFERENCES]
-    else:
-        before = after = row
+        older = browsing.open_point(visit.control, before.repository_id, before.id)
+        newer = browsing.open_point(visit.control, after.repository_id, after.id)
+        differences, following = browsing.differences(older, newer, limit=_MOST_DIFFERENCES)
     return visit.page(
         "browse_compare.html",
         here="restore",
@@ -194,5 +181,5 @@ def compare(
         before=before,
         after=after,
         differences=differences,
-        more=more,
+        more=following is not None,
     )

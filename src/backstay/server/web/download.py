@@ -10,8 +10,9 @@ from starlette.responses import Response, StreamingResponse
 from backstay.domain.entry import Entry
 from backstay.domain.errors import NotFound
 from backstay.repository.browse import walk_folder
-from backstay.repository.content import file_bytes
-from backstay.server import audit
+from backstay.repository.content import FileContent, file_bytes
+from backstay.repository.tree import ReadBlob
+from backstay.server import audit, browsing
 from backstay.server.access import Permission
 from backstay.server.tables import RestorePointRow
 from backstay.server.web import browse, byte_paths
@@ -31,10 +32,10 @@ _HEADERS = {
 @router.get("/{point_id}/file")
 def file(visit: Annotated[Visit, Depends(seeing(Permission.RESTORE))], point_id: str) -> Response:
     """One file."""
-    row, look = browse.open_point(visit, point_id)
+    row, opened = browse.open_point(visit, point_id)
     path = byte_paths.path_in(visit.request)
-    entry = look.browser.require(look.point, path)
-    content = file_bytes(entry, look.browser.read)
+    entry = browsing.find_path(opened, path)
+    content = file_bytes(entry, opened.read)
     first = next(content, b"")  # a file without content is refused before anything is sent
     _note(visit, row, [path])
 
@@ -49,11 +50,11 @@ def file(visit: Annotated[Visit, Depends(seeing(Permission.RESTORE))], point_id:
 @router.get("/{point_id}/image")
 def image(visit: Annotated[Visit, Depends(seeing(Permission.RESTORE))], point_id: str) -> Response:
     """A picture, to be shown; nothing else is ever sent as what it claims to be."""
-    _, look = browse.open_point(visit, point_id)
-    entry = look.browser.require(look.point, byte_paths.path_in(visit.request))
+    _, opened = browse.open_point(visit, point_id)
+    entry = browsing.find_path(opened, byte_paths.path_in(visit.request))
     data = b""
     if entry.is_regular and entry.size <= browse.IMAGE_SHOWN:
-        data = look.browser.open_content(entry).read(0, entry.size)
+        data = FileContent(entry, opened.read).read(0, entry.size)
     kind = browse.image_type(data)
     if kind is None:
         raise NotFound("this is no picture that can be shown", hint="download the file")
@@ -63,9 +64,9 @@ def image(visit: Annotated[Visit, Depends(seeing(Permission.RESTORE))], point_id
 @router.get("/{point_id}/zip")
 def archive(visit: Annotated[Visit, Depends(seeing(Permission.RESTORE))], point_id: str) -> Response:
     """Folders and files as one ZIP archive."""
-    row, look = browse.open_point(visit, point_id)
+    row, opened = browse.open_point(visit, point_id)
     paths = byte_paths.paths_in(visit.request) or [b"/"]
-    tops = [(path, look.browser.require(look.point, path)) for path in paths]
+    tops = [(path, browsing.find_path(opened, path)) for path in paths]
     _note(visit, row, paths)
     name = (
         tops[0][1].name
@@ -75,16 +76,16 @@ def archive(visit: Annotated[Visit, Depends(seeing(Permission.RESTORE))], point_
 
     def entries() -> Iterator[tuple[bytes, Entry]]:
         for path, top in tops:
-            yield from _below(path, top, look.browser.read)
+            yield from _below(path, top, opened.read)
 
     return StreamingResponse(
-        zip_of(entries(), look.browser.read),
+        zip_of(entries(), opened.read),
         media_type="application/zip",
         headers=_HEADERS | {"Content-Disposition": _attachment(name + b".zip")},
     )
 
 
-def _below(path: bytes, top: Entry, read: browse.Reader) -> Iterator[tuple[bytes, Entry]]:
+def _below(path: bytes, top: Entry, read: ReadBlob) -> Iterator[tuple[bytes, Entry]]:
     if top.name:
         yield top.name, top
     above = len(path.rpartition(b"/")[0]) + 1 if top.name else 1

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from backstay.domain.errors import UsageError
 from backstay.server import fleet, jobs
 from backstay.server.access import Permission
+from backstay.server.coverage import coverage_of
 from backstay.server.protection import standings
 from backstay.server.tables import FileServer
 from backstay.server.tls import fingerprint_of
@@ -99,6 +100,7 @@ def show(visit: Annotated[Visit, Depends(seeing(Permission.VIEW))], server_id: i
     with visit.control.database.read() as db:
         server = fleet.get_file_server(db, server_id)
         sets = standings(db, visit.now, file_server_id=server_id)
+        covered = coverage_of(db, server, visit.now)
         recent, _ = jobs.list_jobs(db, jobs.JobFilter(file_server_id=server_id), limit=10)
     return visit.page(
         "file_server.html",
@@ -108,7 +110,8 @@ def show(visit: Annotated[Visit, Depends(seeing(Permission.VIEW))], server_id: i
         sets=sets,
         jobs=recent,
         view=job_view,
-        volumes=server.inventory.get("volumes") or [],
+        covered=covered,
+        names={one.id: one.name for one in covered.sets},
     )
 
 

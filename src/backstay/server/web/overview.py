@@ -11,9 +11,8 @@ from fastapi.responses import HTMLResponse
 from starlette.responses import Response
 
 from backstay.domain.job import GOOD_STATES
-from backstay.server import fleet, job_list, storage_figures
+from backstay.server import alerts, fleet, job_list, storage_figures
 from backstay.server.access import Permission
-from backstay.server.alert_list import active_alerts
 from backstay.server.protection import Protection, Standing, standings
 from backstay.server.web import job_view
 from backstay.server.web.states import JOB_STATES
@@ -67,7 +66,7 @@ def overview(visit: Annotated[Visit, Depends(seeing(Permission.VIEW))]) -> Respo
         running = job_list.open_jobs(db, 6)
         growth = storage_figures.growth(db, now - timedelta(days=90))
         latest = storage_figures.latest(db)
-        alerts = active_alerts(db, 5)
+        alerting, _ = alerts.list_alerts(db, limit=5)
     counts = Counter(one.state for one in sets)
     needing = [one for one in sets if one.state not in {Protection.PROTECTED, Protection.DISABLED}]
     needing.sort(
@@ -98,7 +97,7 @@ def overview(visit: Annotated[Visit, Depends(seeing(Permission.VIEW))]) -> Respo
         view=job_view,
         growth=storage_figures.chart(growth),
         latest=latest,
-        alerts=alerts,
+        alerts=alerting,
     )
 
 

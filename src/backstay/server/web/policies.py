@@ -1,20 +1,22 @@
 """Backup policies: the list, and one of them with a preview of what it would do."""
 
 from collections import Counter
-from typing import Annotated, Any
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Annotated
 
 from fastapi import APIRouter, Depends
-from sqlalchemy.orm import Session
 from starlette.datastructures import FormData
 from starlette.responses import Response
 
-from backstay.domain.errors import UsageError
+from backstay.domain.errors import BackstayError, UsageError
 from backstay.domain.policy import BackupPolicy
-from backstay.domain.retention import PointInTime, plan
 from backstay.domain.schedule import next_runs
 from backstay.protocol.policy_document import PolicyValues
-from backstay.server import catalogue, named_policies
+from backstay.server import last_copies, named_policies
 from backstay.server.access import Permission
+from backstay.server.last_copies import LastCopies
+from backstay.server.retention import SetPlan, plan_set
 from backstay.server.tables import BackupSetRow, PolicyRow
 from backstay.server.web import policy_form
 from backstay.server.web.visit import PageRoute, SentForm, Visit, changing, seeing, text_of
@@ -23,7 +25,8 @@ router = APIRouter(route_class=PageRoute, include_in_schema=False, prefix="/poli
 
 _RUNS = 10
 _SETS_IN_PREVIEW = 5
-_POINTS_IN_PREVIEW = 400
+_COPIES_NAMED = 20
+_COPIES_SECONDS = 0.5
 
 
 @router.get("")
@@ -73,36 +76,39 @@ def preview(
     with visit.control.database.read() as db:
         row = named_policies.get_policy(db, policy) if policy else None
         using = named_policies.sets_using(db, row, limit=_SETS_IN_PREVIEW) if row else []
-        sets = [_retention_of(db, one, made, visit) for one in using]
+        plans = [plan_set(db, one, visit.now, policy=made.retention) for one in using]
+        for one in using:
+            _ = one.file_server.name
     return visit.part(
         "policy_preview.html",
         error=None,
         runs=next_runs(made.schedules, visit.now, _RUNS),
         zone=policy_form.zone_of(values) or "UTC",
-        sets=sets,
+        sets=[_effect(visit, one) for one in plans],
     )
 
 
-def _retention_of(db: Session, one: BackupSetRow, made: BackupPolicy, visit: Visit) -> dict[str, Any]:
-    points = catalogue.points_of_set(db, one.id, limit=_POINTS_IN_PREVIEW)
-    decisions = plan(
-        [
-            PointInTime(
-                row.id, one.name, row.committed_at, bool(row.held_by), row.problems == 0 and not row.damaged
+@dataclass(frozen=True)
+class _Effect:
+    """What a draft's retention makes of a set, and file versions that would be lost with it."""
+
+    plan: SetPlan
+    stay: int
+    go: int
+    lost: LastCopies | None
+
+
+def _effect(visit: Visit, one: SetPlan) -> _Effect:
+    counts = Counter(decision.keep for decision in one.decisions)
+    lost = None
+    if counts[False] and visit.may(Permission.BROWSE):
+        going, staying = last_copies.going_by(one)
+        repository = one.decisions[0].row.repository_id
+        with suppress(BackstayError):  # a warning more; what cannot be read is told where it is looked at
+            lost = last_copies.find_last_copies(
+                visit.control, repository, going, staying, limit=_COPIES_NAMED, seconds=_COPIES_SECONDS
             )
-            for row in points
-        ],
-        made.retention,
-        visit.now,
-    )
-    counts = Counter(decision.keep for decision in decisions)
-    return {
-        "set": one,
-        "server": one.file_server,
-        "decisions": decisions,
-        "stay": counts[True],
-        "go": counts[False],
-    }
+    return _Effect(one, counts[True], counts[False], lost)
 
 
 @router.get("/{policy_id}")

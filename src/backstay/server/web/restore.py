@@ -12,10 +12,10 @@ from zoneinfo import ZoneInfo
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
-from backstay.domain.errors import BackstayError, UsageError
+from backstay.domain.errors import BackstayError, NotFound, UsageError
 from backstay.domain.time_zone import time_zone
 from backstay.repository.browse import Found
-from backstay.server import catalogue, restore_browsing
+from backstay.server import browsing, catalogue, searching
 from backstay.server.access import Permission
 from backstay.server.protection import standings
 from backstay.server.tables import RestorePointRow
@@ -165,19 +165,20 @@ def _search(
     seen: set[tuple[int, bytes, int, int]] = set()
     if not pattern:
         return hits, True, None
-    ends = restore_browsing.deadline(_SEARCH_SECONDS)
+    ends = searching.deadline(_SEARCH_SECONDS)
     for row in rows:
         try:
-            for found in islice(
-                restore_browsing.search(visit.control, row, pattern, within, ends), _MOST_FOUND
-            ):
+            opened = browsing.open_point(visit.control, row.repository_id, row.id)
+            for found in islice(searching.search(opened, pattern, within, ends), _MOST_FOUND):
                 entry = found.entry
                 key = (row.backup_set_id, found.path, entry.size, entry.mtime_ns)
                 if key not in seen:
                     seen.add(key)
                     hits.append(Hit(row, found))
-        except restore_browsing.OutOfTime:
+        except searching.OutOfTime:
             return hits[:_MOST_FOUND], False, None
+        except NotFound:
+            continue
         except BackstayError as error:
             return hits, False, error
         if len(hits) >= _MOST_FOUND:

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from backstay.domain.errors import BackstayError, Conflict, UsageError
 from backstay.domain.job import JobKind
-from backstay.server import fleet, job_queue
+from backstay.server import browsing, fleet, job_queue
 from backstay.server.access import Permission
 from backstay.server.restores import Existing, RestoreOrder, request_restore
 from backstay.server.web import browse, byte_paths
@@ -94,9 +94,9 @@ def _as_existing(text: str) -> Existing:
 def _form(
     visit: Visit, point_id: str, paths: list[bytes], error: BackstayError | None, given: dict[str, str]
 ) -> Response:
-    row, look = browse.open_point(visit, point_id)
+    row, opened = browse.open_point(visit, point_id)
     paths = paths or [b"/"]
-    chosen = [(path, look.browser.require(look.point, path)) for path in paths[:2000]]
+    chosen = [(path, browsing.find_path(opened, path)) for path in paths[:2000]]
     files = sum(
         (entry.totals.files if entry.is_directory and entry.totals else int(not entry.is_directory))
         for _, entry in chosen

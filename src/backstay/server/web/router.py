@@ -7,6 +7,8 @@ from starlette.routing import Route
 from backstay.domain.errors import NotFound
 from backstay.server.web import (
     administrators,
+    alerts,
+    audit,
     browse,
     download,
     file_servers,
@@ -17,7 +19,9 @@ from backstay.server.web import (
     restore_order,
     rules,
     sets,
+    settings,
     sign_in,
+    storage,
 )
 from backstay.server.web.static_files import PREFIX, serve_static
 from backstay.server.web.visit import PageRoute, failure_page
@@ -32,6 +36,10 @@ router.include_router(jobs.router)
 router.include_router(sets.router)
 router.include_router(policies.router)
 router.include_router(rules.router)
+router.include_router(storage.router)
+router.include_router(alerts.router)
+router.include_router(audit.router)
+router.include_router(settings.router)
 router.include_router(restore.router)
 router.include_router(restore_order.router)
 router.include_router(download.router)

@@ -1,13 +1,15 @@
 """Content rules: the list, and one of them with what it would leave out."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
 from starlette.datastructures import FormData
 from starlette.responses import Response
 
+from backstay.domain.content_rule import Verdict
 from backstay.domain.errors import BackstayError, UsageError
-from backstay.server import catalogue, content_rules, protection, restore_browsing, rule_effects
+from backstay.server import browsing, catalogue, content_rules, previews, protection, rule_effects
 from backstay.server.access import Permission
 from backstay.server.tables import ContentRuleRow
 from backstay.server.web.visit import PageRoute, SentForm, Visit, changing, seeing, text_of
@@ -59,18 +61,28 @@ def preview(visit: Annotated[Visit, Depends(seeing(Permission.VIEW))], form: Sen
     """What the lines in the form do to a path, and to the newest copy of a set: changes nothing."""
     path, set_id = text_of(form, "path"), text_of(form, "of_set")
     error: BackstayError | None = None
-    verdicts = []
+    verdicts: Sequence[tuple[bytes, Verdict]] = ()
     effect = subject = None
+    with_defaults = text_of(form, "default_rules") == "true"
     try:
-        rule = rule_effects.whole_rule(_lines(form), default_rules=text_of(form, "default_rules") == "true")
-        verdicts = rule_effects.explain(rule, path) if path else []
+        rule = previews.whole_rule(_lines(form), default_rules=with_defaults, windows=False)
+        if path:
+            verdicts = previews.explain(
+                _lines(form),
+                path.encode("utf-8", "surrogateescape"),
+                windows=False,
+                with_default_rules=with_defaults,
+                is_folder=path.endswith("/"),
+                stat=None,
+                now=visit.now,
+            )
         if set_id.isdecimal() and visit.may(Permission.BROWSE):
             with visit.control.database.read() as db:
                 points = catalogue.points_of_set(db, int(set_id), limit=1)
                 subject = points[0] if points else None
             if subject is not None:
-                look = restore_browsing.look_into(visit.control, subject)
-                effect = rule_effects.effect_on(look.browser, look.point, rule)
+                opened = browsing.open_point(visit.control, subject.repository_id, subject.id)
+                effect = rule_effects.effect_on(opened, rule)
     except BackstayError as refused:
         error = refused
     return visit.part(
