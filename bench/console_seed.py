@@ -76,6 +76,8 @@ def main() -> None:
     given = parser.parse_args()
     control = open_control(ServerSettings(folder=given.folder, tls="off"))
     control.repositories.ensure_first(control.settings.storage_location, control.clock())
+    with control.database.begin() as db:
+        administrators.create_first_administrator(db, now=control.clock(), name=NAME, password=PASSWORD)
     seed(control, given.file_servers, given.jobs)
     print(f"sign in as {NAME} with: {PASSWORD}")
 
@@ -84,9 +86,6 @@ def seed(control: Control, file_servers: int, jobs: int) -> None:
     """Fill the database of a new server."""
     now = control.clock()
     draw = random.Random(7)
-    with control.database.begin() as db:
-        if not administrators.is_set_up(db):
-            administrators.create_first_administrator(db, now=now, name=NAME, password=PASSWORD)
     repository = _repository_of(control)
     begun = now - timedelta(days=365)
     _put(
@@ -121,7 +120,7 @@ def seed(control: Control, file_servers: int, jobs: int) -> None:
     _put(control, JobMessage, _messages(jobs, now))
     _put(control, JobProblem, _problems(sets, jobs, now, random.Random(11)))
     _put(control, RepositoryFigures, _figures(repository, now))
-    _put(control, AlertRow, _alerts(now))
+    _put(control, AlertRow, _alerts(now, file_servers))
 
 
 def _repository_of(control: Control) -> str:
@@ -363,14 +362,14 @@ def _figures(repository: str, now: datetime) -> Iterator[dict[str, Any]]:
         }
 
 
-def _alerts(now: datetime) -> Iterator[dict[str, Any]]:
+def _alerts(now: datetime, file_servers: int) -> Iterator[dict[str, Any]]:
     yield {
         "kind": "agent_silent",
         "severity": "warning",
         "subject": "file server 5",
         "text": "the agent of fs-turin-01 has been silent for 5 hours",
         "hint": "look whether the machine is up, and start the agent there",
-        "file_server_id": 5,
+        "file_server_id": min(5, file_servers),
         "raised_at": now - timedelta(hours=5),
         "last_seen_at": now,
     }
@@ -380,7 +379,7 @@ def _alerts(now: datetime) -> Iterator[dict[str, Any]]:
         "subject": "set 5",
         "text": "the last backup of fs-oslo-01/projects failed: the storage did not answer for an hour",
         "hint": "look at the job's messages",
-        "backup_set_id": 5,
+        "backup_set_id": min(5, file_servers),
         "raised_at": now - timedelta(hours=2),
         "last_seen_at": now,
     }

@@ -238,7 +238,7 @@ def _form(
         servers, _ = fleet.list_file_servers(db, limit=_MOST_CHOICES)
         policy_rows, _ = named_policies.list_policies(db, limit=_MOST_CHOICES)
         rule_rows, _ = content_rules.list_rules(db, limit=_MOST_CHOICES)
-        owner = row.file_server if row is not None else None
+        owner = fleet.get_file_server(db, row.file_server_id) if row is not None else None
     kept: dict[str, Any] = {"name": "", "paths": "", "policy": "", "rule": "", "server": "", "at_once": True}
     kept |= {"cross_mounts": False, "enabled": True}
     if row is not None:
