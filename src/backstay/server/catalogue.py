@@ -74,14 +74,3 @@ def get_restore_point(db: Session, point_id: str) -> RestorePointRow:
             f"there is no restore point {point_id}", hint="`backstay restore-points` lists those there are"
         )
     return row
-
-
-def points_of_set(db: Session, backup_set_id: int, *, limit: int = 1000) -> list[RestorePointRow]:
-    """The restore points of a set that are not expired, the newest first."""
-    query = (
-        select(RestorePointRow)
-        .where(RestorePointRow.backup_set_id == backup_set_id, RestorePointRow.expired_at.is_(None))
-        .order_by(RestorePointRow.committed_at.desc())
-        .limit(limit)
-    )
-    return list(db.scalars(query))

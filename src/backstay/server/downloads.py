@@ -3,7 +3,7 @@
 import stat
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from blake3 import blake3
@@ -112,34 +112,49 @@ class _Sink:
 
 
 def zip_of(opened: OpenPoint, folder: Entry, path: bytes) -> Iterator[bytes]:
-    """A folder with all below it as a ZIP file (with ZIP64), made while it is read; nothing is kept on disk.
+    """A folder with all below it; see `zip_of_chosen`."""
+    return zip_of_chosen(opened, [(path, folder)])
 
-    Names are such that no unpacker leaves its folder. Links and special files, and files without content, are
-    left out: a list at the end says so.
+
+def zip_of_chosen(opened: OpenPoint, chosen: Sequence[tuple[bytes, Entry]]) -> Iterator[bytes]:
+    """Files, and folders with all below them, as a ZIP file (with ZIP64), made while it is read.
+
+    Nothing is kept on disk. Names are such that no unpacker leaves its folder. Links and special files, and
+    files without content, are left out: a list at the end says so.
+
+    Args:
+        chosen: paths with their entries.
 
     Raises:
         DamagedObject, StorageError: in the middle of a file; the archive then has no end.
     """
-    top = _safe(path.rstrip(b"/").rpartition(b"/")[2]) or f"restore-point-{opened.point.short_id}"
     sink = _Sink()
     left_out: list[str] = []
+    tops = [_safe(path.rstrip(b"/").rpartition(b"/")[2]) for path, _ in chosen]
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:  # type: ignore[call-overload]
-        archive.writestr(_info(f"{top}/", folder), b"")
-        for below, entry in walk_folder(folder, b"", opened.read):
-            name = "/".join([top, *(_safe(part) for part in below.split(b"/") if part)])
-            if entry.is_directory:
-                archive.writestr(_info(f"{name}/", entry), b"")
-            elif entry.is_regular and entry.has_content:
-                yield from _add_file(
-                    archive, sink, _info(name, entry), FileContent(entry, opened.read), left_out
-                )
-            else:
-                why = "could not be read when it was backed up" if entry.is_regular else "no regular file"
-                _leave_out(left_out, name, why)
-            yield sink.take()
+        for (_, top_entry), top in zip(chosen, tops, strict=True):
+            for name, entry in _named(opened, top_entry, top or f"restore-point-{opened.point.short_id}"):
+                if entry.is_directory:
+                    archive.writestr(_info(f"{name}/", entry), b"")
+                elif entry.is_regular and entry.has_content:
+                    yield from _add_file(
+                        archive, sink, _info(name, entry), FileContent(entry, opened.read), left_out
+                    )
+                else:
+                    why = "could not be read when it was backed up" if entry.is_regular else "no regular file"
+                    _leave_out(left_out, name, why)
+                yield sink.take()
         if left_out:
-            archive.writestr(f"{top}/{NOT_INCLUDED}", "\n".join(left_out) + "\n")
+            whole = len(chosen) == 1 and chosen[0][1].is_directory
+            place = f"{tops[0] or f'restore-point-{opened.point.short_id}'}/" if whole else ""
+            archive.writestr(f"{place}{NOT_INCLUDED}", "\n".join(left_out) + "\n")
     yield sink.take()
+
+
+def _named(opened: OpenPoint, top_entry: Entry, top: str) -> Iterator[tuple[str, Entry]]:
+    yield top, top_entry
+    for below, entry in walk_folder(top_entry, b"", opened.read):
+        yield "/".join([top, *(_safe(part) for part in below.split(b"/") if part)]), entry
 
 
 def _add_file(

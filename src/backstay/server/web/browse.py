@@ -9,8 +9,7 @@ from starlette.responses import Response
 from backstay.domain.entry import Entry, Grade
 from backstay.domain.errors import BackstayError, UsageError
 from backstay.repository.compare import Difference
-from backstay.repository.content import FileContent
-from backstay.server import browsing, catalogue
+from backstay.server import browsing, catalogue, downloads
 from backstay.server.access import Permission
 from backstay.server.browsing import OpenPoint
 from backstay.server.tables import RestorePointRow
@@ -23,9 +22,6 @@ router = APIRouter(route_class=PageRoute, include_in_schema=False, prefix="/rest
 _PAGE = 300
 _MOST_VERSIONS_FROM = 100
 _MOST_DIFFERENCES = 500
-TEXT_SHOWN = 128 * 1024
-IMAGE_SHOWN = 16 * 1024 * 1024
-_IMAGES = ((b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"GIF8", "image/gif"))
 
 
 @dataclass(frozen=True)
@@ -97,15 +93,22 @@ def show(visit: Annotated[Visit, Depends(seeing(Permission.BROWSE))], point_id: 
 
 def _file(visit: Visit, row: RestorePointRow, opened: OpenPoint, path: bytes, entry: Entry) -> Response:
     with visit.control.database.read() as db:
-        found = browsing.versions(visit.control, db, row.backup_set_id, path, most_points=_MOST_VERSIONS_FROM)
-    views = [VersionView(one.entry, one.points[0], len(one.points), grade_of(one.entry)) for one in found]
+        rows = browsing.points_of_set(db, row.backup_set_id, most=_MOST_VERSIONS_FROM)
+    views = [
+        VersionView(one.entry, one.points[0], len(one.points), grade_of(one.entry))
+        for one in browsing.versions(visit.control, rows, path)
+    ]
     text = image = None
+    cut = False
     error: BackstayError | None = None
     if entry.is_regular and entry.has_content and visit.may(Permission.RESTORE):
         try:
-            head = FileContent(entry, opened.read).read(0, TEXT_SHOWN)
-            image = image_type(head) if entry.size <= IMAGE_SHOWN else None
-            text = None if image else text_of_bytes(head)
+            shown = downloads.preview_of(opened, entry)
+            image = shown.media_type if shown.media_type.startswith("image/") else None
+            text = None if image else visible_text(shown.content)
+            cut = shown.truncated
+        except UsageError:
+            pass  # there is no preview of such a file, which the page says
         except BackstayError as damaged:
             error = damaged
     return visit.page(
@@ -118,34 +121,17 @@ def _file(visit: Visit, row: RestorePointRow, opened: OpenPoint, path: bytes, en
         versions=views,
         text=text,
         image=image,
-        cut=text is not None and entry.size > TEXT_SHOWN,
+        cut=cut,
         error=error,
         modified=modified,
         grade=grade_of(entry),
     )
 
 
-def image_type(head: bytes) -> str | None:
-    """The type of a picture that browsers show, by its first bytes; never SVG, which can hold scripts."""
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "image/webp"
-    return next((kind for magic, kind in _IMAGES if head.startswith(magic)), None)
-
-
-def text_of_bytes(head: bytes) -> str | None:
-    """The beginning of a file as text, or None where it is none."""
-    if b"\0" in head:
-        return None
-    try:
-        text = head.decode()
-    except UnicodeDecodeError as error:
-        # A character may be cut at the end; anything else is no UTF-8.
-        if error.start < len(head) - 4:
-            return None
-        text = head[: error.start].decode()
-    return "".join(
-        one if one.isprintable() or one in "\n\t" else "\ufffd" for one in text.replace("\r\n", "\n")
-    )
+def visible_text(content: bytes) -> str:
+    """A text whose lines stay lines, and whose other control characters do nothing."""
+    lines = content.decode("utf-8", "replace").replace("\r\n", "\n")
+    return "".join(one if one.isprintable() or one in "\n\t" else "\ufffd" for one in lines)
 
 
 @router.get("/{point_id}/compare")
@@ -155,9 +141,7 @@ def compare(
     """What has changed between this restore point and another one of its set."""
     row, _ = open_point(visit, point_id)
     with visit.control.database.read() as db:
-        others = [
-            one for one in catalogue.points_of_set(db, row.backup_set_id, limit=200) if one.id != row.id
-        ]
+        others = [one for one in browsing.points_of_set(db, row.backup_set_id, most=200) if one.id != row.id]
         earlier = (one for one in others if one.committed_at < row.committed_at)
         other = catalogue.get_restore_point(db, to) if to else next(earlier, next(iter(others), None))
         if other is not None and other.repository_id != row.repository_id:

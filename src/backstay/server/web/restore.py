@@ -65,7 +65,7 @@ def choose(
     with visit.control.database.read() as db:
         everything = [one for one in standings(db, visit.now) if one.newest is not None]
         chosen = next((one for one in everything if one.set.id == set), None)
-        points = catalogue.points_of_set(db, chosen.set.id, limit=_MOST_POINTS) if chosen else []
+        points = browsing.points_of_set(db, chosen.set.id, most=_MOST_POINTS) if chosen else []
     if chosen is None:
         wanted = search.casefold()
         rows = [
@@ -138,7 +138,7 @@ def search_everywhere(
         if point:
             rows = [catalogue.get_restore_point(db, point)]
         elif set is not None:
-            rows = catalogue.points_of_set(db, set, limit=_MOST_SETS_SEARCHED)
+            rows = browsing.points_of_set(db, set, most=_MOST_SETS_SEARCHED)
         else:
             rows = [one.newest for one in standings(db, visit.now) if one.newest is not None]
         for row in rows:

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from backstay.domain.content_rule import Verdict
 from backstay.domain.errors import BackstayError, UsageError
-from backstay.server import browsing, catalogue, content_rules, previews, protection, rule_effects
+from backstay.server import browsing, content_rules, previews, protection, rule_effects
 from backstay.server.access import Permission
 from backstay.server.tables import ContentRuleRow
 from backstay.server.web.visit import PageRoute, SentForm, Visit, changing, seeing, text_of
@@ -78,7 +78,7 @@ def preview(visit: Annotated[Visit, Depends(seeing(Permission.VIEW))], form: Sen
             )
         if set_id.isdecimal() and visit.may(Permission.BROWSE):
             with visit.control.database.read() as db:
-                points = catalogue.points_of_set(db, int(set_id), limit=1)
+                points = browsing.points_of_set(db, int(set_id), most=1)
                 subject = points[0] if points else None
             if subject is not None:
                 opened = browsing.open_point(visit.control, subject.repository_id, subject.id)

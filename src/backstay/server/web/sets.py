@@ -12,7 +12,7 @@ from backstay.domain.errors import BackstayError, NotFound, UsageError
 from backstay.domain.policy import BackupPolicy
 from backstay.domain.schedule import next_runs
 from backstay.protocol.policy_document import PolicyValues
-from backstay.server import backup_sets, catalogue, content_rules, fleet, jobs, named_policies
+from backstay.server import backup_sets, browsing, content_rules, fleet, jobs, named_policies
 from backstay.server.access import Permission
 from backstay.server.policies import policy_of
 from backstay.server.protection import Protection, Standing, standings
@@ -112,7 +112,7 @@ def show(visit: Annotated[Visit, Depends(seeing(Permission.VIEW))], set_id: int)
     """One backup set."""
     with visit.control.database.read() as db:
         standing = _standing(db, visit, set_id)
-        points = catalogue.points_of_set(db, set_id, limit=30)
+        points = browsing.points_of_set(db, set_id, most=30)
         wanted = jobs.JobFilter(backup_set_id=set_id)
         recent, _ = jobs.list_jobs(db, wanted, limit=8)
     resolved = policy_of(standing.set)
