@@ -28,12 +28,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
+from sqlalchemy import select
 
 import machine
 from backstay.server.access import Permission, Role
 from backstay.server.database import Database
+from backstay.server.repositories import default_repository
 from backstay.server.sign_in import hash_of
-from backstay.server.tables import Administrator, ApiToken
+from backstay.server.tables import Administrator, ApiToken, BackupSetRow, FileServer
 from backstay.testing.postgres import running_postgres
 
 _AGENTS = Path(__file__).with_name("simulated_agents.py")
@@ -186,21 +188,30 @@ def agents(server: Server, count: int, processes: int, options: argparse.Namespa
 
 
 def _sets(server: Server, folder: Path) -> list[int]:
-    """A set for each file server, of one small folder."""
+    """A set for each file server, of one small folder; made in the database, for that is not measured."""
     folder.mkdir()
     (folder / "file").write_bytes(os.urandom(10_000))
-    numbers = []
-    after = ""
-    while True:
-        page = server.http.get("/file-servers", params={"limit": 1000, "after": after}).json()
-        for one in page["items"]:
-            new = {"file_server_id": one["id"], "name": "data", "paths": [str(folder)]}
-            answer = server.http.post("/backup-sets", json=new)
-            answer.raise_for_status()
-            numbers.append(answer.json()["id"])
-        after = page["next"]
-        if after is None:
-            return numbers
+    now = datetime.now(UTC)
+    database = Database(server.database)
+    with database.begin() as db:
+        repository = default_repository(db)
+        assert repository is not None
+        rows = [
+            BackupSetRow(
+                file_server_id=number,
+                repository_id=repository.id,
+                name="data",
+                paths=[str(folder)],
+                created_at=now,
+                updated_at=now,
+            )
+            for number in db.scalars(select(FileServer.id))
+        ]
+        db.add_all(rows)
+        db.flush()
+        numbers = [row.id for row in rows]
+    database.close()
+    return numbers
 
 
 def _keep_running(server: Server, sets: list[int], measured: Measured, ending: threading.Event) -> None:
@@ -266,6 +277,12 @@ def measure(options: argparse.Namespace, work: Path, count: int, database: str) 
             measured.database_bytes = int(server.metric("backstay_database_bytes"))
             for state in ("succeeded", "succeeded_with_warnings", "failed", "aborted"):
                 measured.ended[state] = int(server.metric("backstay_jobs_last_day", f'state="{state}"'))
+    except httpx.HTTPError as error:
+        said = (folder / "server.log").read_text()[-4000:]
+        ended = server.process.poll()
+        raise SystemExit(
+            f"the server does not answer: {error!r}; it ended with {ended}; its log:\n{said}"
+        ) from None
     finally:
         server.close()
     print(f"{count} agents: p95 {measured.percentile(0.95) * 1000:.0f} ms", flush=True)

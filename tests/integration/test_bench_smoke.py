@@ -55,6 +55,14 @@ def test_index_scale_finds_every_blob(tmp_path: Path) -> None:
     assert list((tmp_path / "work").iterdir()) == []
 
 
+def test_agents_load_measures_a_server(tmp_path: Path) -> None:
+    """Simulated agents connect, backups run, every page is read without a failure."""
+    record = run_bench("agents_load.py", tmp_path)
+    assert "requests that failed: 0" in record
+    assert record.count("| running jobs |") == 1
+    assert list((tmp_path / "work").iterdir()) == []
+
+
 def test_same_seed_same_tree(tmp_path: Path) -> None:
     """Generated trees are the same for the same seed, and differ for another."""
     made = []

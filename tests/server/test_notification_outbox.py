@@ -1,16 +1,21 @@
 """What is sent when: once, grouped, not while it flaps, again when it failed, to whom it concerns."""
 
+import json
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import select, update
-from tests.server.conftest import MovableClock
+from tests.server.conftest import MovableClock, token_for
 from tests.server.estate import ADMIN, Estate
+from tests.server.test_server_login import Serving
 
+from backstay.cli.main import main
 from backstay.server import alerts
+from backstay.server.access import Role
 from backstay.server.alerts import AlertLimits, Severity
 from backstay.server.control import Control
 from backstay.server.notifications import channels, outbox
@@ -23,6 +28,14 @@ from backstay.testing.receivers import HttpReceiver, http_receiver
 def estate(control: Control, clock: MovableClock) -> Estate:
     """An estate with a channel's worth of things to go wrong."""
     return Estate(control, clock)
+
+
+@pytest.fixture(scope="module")
+def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    """A server that answers."""
+    server = Serving(tmp_path_factory.mktemp("server"))
+    yield server
+    server.close()
 
 
 @pytest.fixture
@@ -53,8 +66,6 @@ def _tick(estate: Estate) -> int:
 
 
 def _said(hook: HttpReceiver) -> dict[str, list[str]]:
-    import json
-
     document = json.loads(hook.requests[-1][2])
     return {part: [note["text"] for note in document[part]] for part in ("raised", "reminded", "resolved")}
 
@@ -256,3 +267,54 @@ def test_channels_are_kept_through_the_api(client: TestClient, control: Control,
     assert SECRET.encode() not in sealed
     assert client.delete(path).status_code == 204
     assert client.get(path).status_code == 404
+
+
+def test_the_command_line_keeps_channels_and_alerts(
+    serving: Serving,
+    hook: HttpReceiver,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Channels are made, tried, changed and removed, alerts listed and taken on, as through the API."""
+    monkeypatch.setenv("BACKSTAY_CONFIG", str(tmp_path / "config"))
+    monkeypatch.setenv("BACKSTAY_TOKEN", token_for(serving.control, Role.ADMINISTRATOR))
+    assert main(["login", serving.url, "--fingerprint", serving.fingerprint]) == 0
+    target = tmp_path / "target.json"
+    target.write_text(json.dumps({"url": f"http://127.0.0.1:{hook.port}/cli", "secret": SECRET}))
+    assert main(["channels", "create", "ops", "--kind", "webhook", "--target", str(target)]) == 0
+    assert main(["channels", "test", "ops"]) == 0
+    assert hook.requests[0][0] == "/cli"
+    hook.refusing = True
+    assert main(["channels", "test", "ops"]) == 1
+    assert main(["channels"]) == 3
+    assert "answered 503" in capsys.readouterr().out
+    assert main(["channels", "change", "ops", "--disable", "--severity", "critical"]) == 0
+    assert main(["channels", "list"]) == 0
+    assert main(["channels", "remove", "ops"]) == 0
+    assert main(["channels", "remove", "ops"]) == 1
+    target.write_text("[]")
+    assert main(["channels", "create", "x", "--kind", "webhook", "--target", str(target)]) == 2
+
+    with serving.control.database.begin() as db:
+        now = serving.control.clock()
+        row = AlertRow(
+            kind="missed",
+            severity="critical",
+            subject="set:1",
+            text="fs1: data was not backed up",
+            hint="back up",
+            raised_at=now,
+            last_seen_at=now,
+        )
+        db.add(row)
+        db.flush()
+        number = row.id
+    capsys.readouterr()
+    assert main(["alerts", "--severity", "critical"]) == 3
+    assert "fs1: data was not backed up" in capsys.readouterr().out
+    assert main(["alerts", "acknowledge", str(number)]) == 0
+    assert main(["alerts", "show", str(number), "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert shown["acknowledged_by"]
+    assert SECRET not in str(shown)

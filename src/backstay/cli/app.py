@@ -69,6 +69,7 @@ _TOP = {
     "alerts": "alerts",
     "backup": "backup_now",
     "restore": "restore_now",
+    "channels": "channels",
     "admins": "admins",
     "tokens": "tokens",
     "audit": "audit",
