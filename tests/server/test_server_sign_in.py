@@ -1,6 +1,7 @@
 """Signing in as a person: passwords, locks, sessions, and what an attacker would try."""
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -9,8 +10,8 @@ from fastapi.testclient import TestClient
 from sqlalchemy import select
 from tests.server.conftest import MovableClock, token_for
 
-from backstay.domain.errors import Conflict
-from backstay.server import administrators, passwords
+from backstay.domain.errors import BackstayError, Conflict, TooManyRequests
+from backstay.server import administrators, fleet, passwords, sign_in_limits
 from backstay.server.access import SYSTEM, Role
 from backstay.server.app import create_app
 from backstay.server.control import Control
@@ -122,7 +123,8 @@ def test_what_changes_something_needs_the_csrf_token(browser: TestClient) -> Non
     assert browser.post(path, json=body, headers=headers).status_code == 201
     for foreign in ({"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://evil.example"}):
         assert browser.post(path, json=body, headers=headers | foreign).status_code == 403
-    assert browser.post(path, json=body, headers=headers | {"Origin": "http://testserver"}).status_code == 201
+    for ours in ("http://testserver", "http://backstay.test"):
+        assert browser.post(path, json=body, headers=headers | {"Origin": ours}).status_code == 201
 
 
 def test_nobody_is_signed_in_from_another_site(browser: TestClient) -> None:
@@ -377,3 +379,93 @@ def test_secrets_are_nowhere_in_the_database(browser: TestClient, control: Contr
     assert [one.action for one in entries] == ["session.begin", "session.refuse"]
     assert PASSWORD not in texts
     assert SYSTEM.name not in texts
+
+
+def _at_once(count: int, work: Callable[[int], None]) -> list[BackstayError]:
+    """Do it in so many threads at the same time; the errors that came of it."""
+    failures: list[BackstayError] = []
+    barrier = threading.Barrier(count)
+
+    def run(number: int) -> None:
+        barrier.wait()
+        try:
+            work(number)
+        except BackstayError as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return failures
+
+
+def test_of_many_first_administrators_one_is_made(control: Control) -> None:
+    """Several servers that are set up at the same moment have one first administrator between them."""
+
+    def work(number: int) -> None:
+        with control.database.begin() as db:
+            administrators.create_first_administrator(db, now=control.clock(), name=f"admin{number}")
+
+    failures = _at_once(5, work)
+    assert [type(one) for one in failures] == [Conflict] * 4
+    with control.database.read() as db:
+        assert len(administrators.list_administrators(db)) == 1
+
+
+def test_two_administrators_cannot_demote_each_other(control: Control, people: dict[str, int]) -> None:
+    """Whoever comes second at the same moment is the last, and stays."""
+    pair = [people["root"], people["second"]]
+
+    def work(number: int) -> None:
+        with control.database.begin() as db:
+            administrators.change_administrator(
+                db, SYSTEM, pair[number], now=control.clock(), role=Role.AUDITOR
+            )
+
+    failures = _at_once(2, work)
+    assert [type(one) for one in failures] == [Conflict]
+
+
+def test_many_tries_at_once_gain_nothing(control: Control, people: dict[str, int]) -> None:
+    """Twelve attempts at the same moment count as twelve: no more than five passwords are looked at."""
+
+    def work(number: int) -> None:
+        with control.database.begin() as db:
+            sign_in_limits.count_attempt(db, "root", f"10.0.0.{number}", control.clock())
+
+    failures = _at_once(12, work)
+    assert [type(one) for one in failures] == [TooManyRequests] * 7
+
+
+def test_enrolment_tokens_are_listed_and_revoked(client: TestClient, clock: MovableClock) -> None:
+    """Those that still let somebody in are listed, without their secret; a revoked one lets nobody in."""
+    made = [client.post("/api/v1/enrolment-tokens", json={"comment": text}).json() for text in ("a", "b")]
+    path = "/api/v1/enrolment-tokens"
+    assert [one["comment"] for one in client.get(path).json()] == ["b", "a"]
+    assert made[0]["token"] not in client.get(path).text
+    assert client.delete(f"{path}/{made[0]['id']}").status_code == 204
+    assert [one["comment"] for one in client.get(path).json()] == ["b"]
+    body = {"secret": fleet.secret_of(made[0]["token"]), "name": "fs1"}
+    assert client.post("/agent/v1/enrol", json=body).status_code == 401
+    clock.forward(days=2)
+    assert client.get(path).json() == []
+    assert len(client.get(path, params={"spent": True}).json()) == 2
+    assert client.delete(f"{path}/4711").status_code == 404
+
+
+def test_answers_with_secrets_are_kept_nowhere(client: TestClient) -> None:
+    """No cache between keeps what the API answers."""
+    answer = client.post("/api/v1/tokens", json={"name": "x", "scopes": ["view"]})
+    assert answer.headers["cache-control"] == "no-store"
+
+
+def test_the_description_says_how_to_sign_in_and_what_refusals_are(client: TestClient) -> None:
+    """OpenAPI names both ways to say who one is, and the problem document of every endpoint."""
+    described = client.get("/api/v1/openapi.json").json()
+    assert set(described["components"]["securitySchemes"]) == {"token", "session"}
+    for path, methods in described["paths"].items():
+        for method, operation in methods.items():
+            refusal = operation["responses"]["4XX"]["content"]["application/problem+json"]
+            assert refusal["schema"]["$ref"].endswith("/Problem"), (path, method)

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 import backstay
 from backstay.server import agent_api, background, problems
+from backstay.server.api.description import describe
 from backstay.server.api.router import router as api
 from backstay.server.control import Clock, Control, utc_now
 from backstay.server.database import Database
@@ -67,6 +68,7 @@ def create_app(control: Control) -> FastAPI:
     )
     app.state.control = control
     problems.install(app)
+    describe(app)
     app.include_router(agent_api.router)
     app.include_router(api)
     app.include_router(metrics_router(control))

@@ -91,6 +91,18 @@ def secret_of(token: str) -> str:
         raise UsageError("that is not an enrolment token", hint="copy it again, whole") from None
 
 
+def list_enrolment_tokens(db: Session, now: datetime, *, spent: bool = False) -> list[EnrolmentToken]:
+    """The enrolment tokens that still let agents in, the newest first; `spent`: the others as well."""
+    query = select(EnrolmentToken).order_by(EnrolmentToken.id.desc())
+    if not spent:
+        query = query.where(
+            EnrolmentToken.revoked_at.is_(None),
+            EnrolmentToken.expires_at > now,
+            or_(EnrolmentToken.most_uses.is_(None), EnrolmentToken.uses < EnrolmentToken.most_uses),
+        )
+    return list(db.scalars(query))
+
+
 def revoke_enrolment_token(db: Session, actor: Actor, token_id: int, *, now: datetime) -> None:
     """Nobody enrols with it any more; agents that have stay. Raises NotFound."""
     row = db.get(EnrolmentToken, token_id)

@@ -86,7 +86,7 @@ def install(app: FastAPI) -> None:
             for one in error.errors()[:20]
         ]
         detail = "; ".join(f"{one['where']}: {one['what']}" for one in wrong)
-        hint = "the API's description at /api/v1/docs says what each field takes"
+        hint = "the API's description at /api/v1/openapi.json says what each field takes"
         return problem(422, "Unprocessable Content", detail=detail, hint=hint, errors=wrong)
 
     @app.exception_handler(HTTPException)

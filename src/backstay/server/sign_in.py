@@ -8,6 +8,7 @@ import hashlib
 import hmac
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from urllib.parse import urlsplit
 
 from fastapi import Request
 from sqlalchemy import select
@@ -152,10 +153,13 @@ def require_csrf_token(request: Request, session: BrowserSession, given: str = "
 
 def require_own_origin(request: Request) -> None:
     """Refuse what another site's page asks for, also before anybody is signed in. Raises Forbidden."""
+    control: Control = request.app.state.control
     site = request.headers.get("sec-fetch-site")
     origin = request.headers.get("origin")
+    # A proxy may have put its own name for this server in the place of the one that the browser knows.
+    ours = {request.headers.get("host"), urlsplit(control.settings.public_url).netloc}
     if (site is not None and site not in _OUR_SITE) or (
-        origin is not None and origin.partition("://")[2] != request.headers.get("host")
+        origin is not None and origin.partition("://")[2] not in ours
     ):
         raise Forbidden("the request comes from another site's page", hint="open the console itself")
 

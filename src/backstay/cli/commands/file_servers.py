@@ -107,3 +107,47 @@ def enrolment_token(valid_hours: int, most_uses: int | None, comment: str, as_js
     output.line(made["command"])
     output.note(f"valid until {moment(made['expires_at'])}; it is shown only this once")
     return 0
+
+
+@command.command("enrolment-tokens")
+@click.option("--all", "spent", is_flag=True, help="Those too that let nobody in any more.")
+@options.as_json
+def enrolment_tokens(spent: bool, as_json: bool) -> int:
+    """List the tokens with which agents can enrol."""
+    from backstay.cli.server_client import connect
+    from backstay.cli.server_text import moment
+    from backstay.cli.text import shown, table
+
+    output = Output(as_json=as_json)
+    with connect() as client:
+        tokens = client.get("/enrolment-tokens", {"spent": spent})
+    for one in tokens:
+        output.event("enrolment_token", one)
+    rows = [
+        (
+            str(one["id"]),
+            "revoked" if one["revoked_at"] else moment(one["expires_at"]),
+            f"{one['uses']} of {one['most_uses'] or 'any'}",
+            shown(one["created_by"]),
+            shown(one["comment"]),
+        )
+        for one in tokens
+    ]
+    header = ("NUMBER", "VALID UNTIL", "USES", "MADE BY", "COMMENT")
+    output.line(table(header, rows, right=(0,)) if rows else "no enrolment token lets anybody in")
+    return 0
+
+
+@command.command("revoke-enrolment-token")
+@click.argument("number", metavar="NUMBER", type=click.IntRange(1))
+@options.as_json
+def revoke_enrolment_token(number: int, as_json: bool) -> int:
+    """Let nobody enrol with a token any more. Agents that have, stay."""
+    from backstay.cli.server_client import connect
+
+    output = Output(as_json=as_json)
+    with connect() as client:
+        client.delete(f"/enrolment-tokens/{number}")
+    output.event("result", {"id": number})
+    output.line(f"nobody enrols with token {number} any more")
+    return 0

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Depends, Path, Request
+from fastapi import Depends, Path, Request, Response
 
 from backstay.server.access import Actor, Permission
 from backstay.server.control import Control
@@ -32,6 +32,12 @@ class ActorWith:
         if self.permission is not None:
             found.require(self.permission)
         return found
+
+
+def keep_nowhere(response: Response) -> None:
+    """Answers hold tokens, passwords and names of files: no cache keeps them, no browser guesses types."""
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["X-Content-Type-Options"] = "nosniff"
 
 
 def public() -> None:

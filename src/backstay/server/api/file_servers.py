@@ -56,6 +56,20 @@ class EnrolmentTokenView(BaseModel):
     command: str = Field(description="to be run on each file server")
 
 
+class ListedEnrolmentToken(BaseModel):
+    """A token, without what makes it one."""
+
+    model_config = ConfigDict(from_attributes=True)
+    id: int
+    comment: str
+    created_at: datetime
+    created_by: str
+    expires_at: datetime
+    most_uses: int | None
+    uses: int
+    revoked_at: datetime | None
+
+
 def view_of(server: FileServer, now: datetime) -> FileServerView:
     """A file server as the API shows it."""
     return FileServerView(
@@ -121,3 +135,22 @@ def create_enrolment_token(
         )
     command = f"backstay agent enrol {settings.public_url} {made.token}"
     return EnrolmentTokenView(id=made.id, token=made.token, expires_at=made.expires_at, command=command)
+
+
+@router.get("/enrolment-tokens")
+def list_enrolment_tokens(
+    control: ControlDep,
+    actor: Manager,
+    spent: Annotated[bool, Query(description="those too that let nobody in any more")] = False,
+) -> list[ListedEnrolmentToken]:
+    """Enrolment tokens that still let agents in, the newest first."""
+    with control.database.read() as db:
+        rows = fleet.list_enrolment_tokens(db, control.clock(), spent=spent)
+    return [ListedEnrolmentToken.model_validate(row) for row in rows]
+
+
+@router.delete("/enrolment-tokens/{token_id}", status_code=204)
+def revoke_enrolment_token(control: ControlDep, actor: Manager, token_id: Number) -> None:
+    """Let nobody enrol with the token any more. Agents that have, stay."""
+    with control.database.begin() as db:
+        fleet.revoke_enrolment_token(db, actor, token_id, now=control.clock())

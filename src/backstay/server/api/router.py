@@ -1,6 +1,6 @@
 """The API's nouns, one line each."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 
 from backstay.server.api import (
     administrators,
@@ -23,8 +23,10 @@ from backstay.server.api import (
     setup,
     tokens,
 )
+from backstay.server.api.dependencies import keep_nowhere
+from backstay.server.api.description import REFUSALS
 
-router = APIRouter(prefix="/api/v1")
+router = APIRouter(prefix="/api/v1", dependencies=[Depends(keep_nowhere)], responses=REFUSALS)
 router.include_router(alerts.router)
 router.include_router(file_servers.router)
 router.include_router(backup_sets.router)
