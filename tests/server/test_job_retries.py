@@ -152,3 +152,19 @@ def test_a_server_that_comes_back_lets_the_job_go_on(
         agent.client = fresh
         assert agent.report(ticket)["verdict"] == "go_on"
         assert agent.outcome(ticket)["state"] == "succeeded"
+
+
+def test_an_agent_says_nothing_of_jobs_of_others(client: TestClient, fleet: Fleet) -> None:
+    """Neither a report nor an outcome touches another file server's job, or tells anything of it."""
+    agent, thief = fleet.agent("fs1"), fleet.agent("fs2")
+    made = fleet.backup_set(agent)
+    client.post(f"/api/v1/backup-sets/{made['id']}/backup")
+    ticket = agent.lease()
+    assert ticket is not None
+    before = client.get(f"/api/v1/jobs/{ticket['job']}/log").text
+    for process in (thief, thief.restarted()):
+        for what, body in (("report", {}), ("outcome", {"state": "failed"})):
+            answer = process.say(ticket["job"], what, {"epoch": ticket["epoch"], **body})
+            assert answer.status_code == 404 or answer.json()["verdict"] == "lost"
+    assert client.get(f"/api/v1/jobs/{ticket['job']}/log").text == before
+    assert agent.report(ticket)["verdict"] == "go_on"

@@ -50,6 +50,7 @@ class ProtocolAgent:
         self.boot_id = boot_id or secrets_of(8)
         self.instance = secrets_of(16)
         self.busy: set[int] = set()
+        self._first = True
 
     @classmethod
     def enrol(cls, client: Client, token: str, name: str, **about: str) -> "ProtocolAgent":
@@ -93,11 +94,14 @@ class ProtocolAgent:
             "system": "Linux",
             "version": "test",
             "time_ns": time.time_ns() + int(clock_ahead * 1e9),
-            "busy": sorted(self.busy),
+            "first": self._first,
+            "busy": sorted(self.busy)[-64:],
             "room": room,
             "wait_seconds": wait_seconds,
         }
-        return self._post("/agent/v1/lease", greeting)
+        answer = self._post("/agent/v1/lease", greeting)
+        self._first = self._first and answer.status_code != 200
+        return answer
 
     def report(self, ticket: dict[str, Any], **fields: Any) -> dict[str, Any]:
         """Say how a job goes; the reply."""
@@ -114,6 +118,10 @@ class ProtocolAgent:
         assert answer.status_code == 200, answer.text
         reply: dict[str, Any] = answer.json()
         return reply
+
+    def say(self, job: int, what: str, body: dict[str, Any]) -> Any:
+        """A "report" or "outcome" of any job, and the answer as it came."""
+        return self._post(f"/agent/v1/jobs/{job}/{what}", body)
 
     def tell_inventory(self, inventory: dict[str, Any]) -> None:
         """Say what there is on the file server."""

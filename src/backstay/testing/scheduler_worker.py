@@ -19,7 +19,7 @@ from backstay.server import job_queue, scheduler
 from backstay.server.app import open_control
 from backstay.server.control import Control
 from backstay.server.settings import ServerSettings
-from backstay.server.tables import FileServer
+from backstay.server.tables import FileServer, JobRow
 
 _INSTANCE = "agent"
 
@@ -52,7 +52,9 @@ def _hand_out(control: Control, chance: random.Random) -> None:
     with control.database.begin() as db:
         server = chance.choice(db.scalars(select(FileServer)).all())
         server.last_seen_at = now
-        job = job_queue.lease_for_agent(db, server, _INSTANCE, now)
+        # The agent is one, and knows what it runs, whichever server process it asks.
+        runs = select(JobRow.id).where(JobRow.file_server_id == server.id, JobRow.state == "running")
+        job = job_queue.lease_for_agent(db, server, _INSTANCE, now, db.scalars(runs).all())
     if job is None:
         return
     with control.database.begin() as db:
