@@ -102,7 +102,7 @@ def test_points_of_a_removed_set_stay_until_somebody_deletes_them(
 def test_a_point_of_a_backup_that_was_given_up_is_not_reported_as_damage(
     control: Control, protected: Protected, clock: MovableClock
 ) -> None:
-    """A session that was given up put its manifest all the same: prune takes it out, the catalogue says why."""
+    """A session that was given up put its manifest after all: prune takes it out, the catalogue says why."""
     kept = _backups(protected, clock, 1)
     protected.write("file", b"late")
     late = protected.back_up()
