@@ -126,8 +126,10 @@ def test_a_file_is_downloaded_whole_and_in_ranges(
     past = client.get(url, params={"path": path}, headers={"range": "bytes=3000000-"})
     assert (past.status_code, past.headers["content-range"]) == (416, "bytes */3000000")
     with control.database.read() as db:
-        entries = db.scalars(select(AuditEntry).where(AuditEntry.action == "restore_point.download")).all()
-    assert [(entry.subject, entry.after) for entry in entries] == [(point, {"path": path})] * 5
+        entries = db.scalars(select(AuditEntry).where(AuditEntry.action == "restore.download")).all()
+    assert [(entry.subject, entry.after) for entry in entries] == [
+        ("fs1", {"restore_point": point, "paths": [path]})
+    ] * 5
     folder = client.get(url, params={"path": str(protected.source)})
     assert (folder.status_code, bool(folder.json()["hint"])) == (422, True)
 

@@ -15,6 +15,7 @@ from tests.server.upkeep_rig import (
 
 from backstay.domain.errors import Conflict
 from backstay.domain.job import JobKind
+from backstay.repository.session import REVOKED
 from backstay.server import retention
 from backstay.server.access import SYSTEM
 from backstay.server.control import Control
@@ -96,3 +97,21 @@ def test_points_of_a_removed_set_stay_until_somebody_deletes_them(
     assert answer.json() == {"going": 3, "held": 1}
     run_job(control, _prune(control))
     assert points_in_repository(control) == {points[0]}
+
+
+def test_a_point_of_a_backup_that_was_given_up_is_not_reported_as_damage(
+    control: Control, protected: Protected, clock: MovableClock
+) -> None:
+    """A session that was given up put its manifest after all: prune takes it out, the catalogue says why."""
+    kept = _backups(protected, clock, 1)
+    protected.write("file", b"late")
+    late = protected.back_up()
+    repository = control.repositories.get(repository_id_of(control))
+    session = next(point.manifest.session for point in repository.points() if point.id.hex() == late)
+    end = f"sessions/{session.hex()}/end"
+    repository.storage.delete(end)
+    repository.storage.put(end, [REVOKED])
+    clock.forward(days=1)
+    assert run_job(control, _prune(control)).state == "succeeded"
+    assert points_in_repository(control) == set(kept)
+    assert point_row(control, late).expired_reason.endswith("it had been given up")

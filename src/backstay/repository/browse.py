@@ -43,8 +43,9 @@ class Browser:
     Every method may raise DamagedObject, KeyMissing and StorageError.
     """
 
-    def __init__(self, repository: Repository) -> None:
-        self.read = BlobSource(repository).read
+    def __init__(self, blobs: Repository | BlobSource) -> None:
+        source = blobs if isinstance(blobs, BlobSource) else BlobSource(blobs)
+        self.read = source.read
 
     def find_path(self, point: RestorePoint, path: bytes) -> Entry | None:
         """The entry at an absolute path, or None; `/` gives a folder without a name."""

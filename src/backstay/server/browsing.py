@@ -9,13 +9,13 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backstay.domain.entry import Entry
-from backstay.domain.errors import Conflict, DamagedObject, NotFound, ObjectNotFound
-from backstay.repository.browse import components, root_of
+from backstay.domain.errors import DamagedObject, KeyMissing, NotFound, ObjectNotFound
+from backstay.repository.browse import Browser, components
 from backstay.repository.compare import Difference, compare_points
 from backstay.repository.layout import MANIFESTS, object_name
 from backstay.repository.listing import entries_after
 from backstay.repository.manifest import RestorePoint, decode_manifest
-from backstay.repository.tree import ReadBlob, find_entry
+from backstay.repository.tree import ReadBlob
 from backstay.server.catalogue import get_restore_point
 from backstay.server.control import Control
 from backstay.server.tables import RestorePointRow
@@ -25,14 +25,15 @@ _MANIFESTS_KEPT = 4096
 
 @dataclass(frozen=True)
 class OpenPoint:
-    """A restore point, ready to be read.
-
-    Attributes:
-        read: reads a blob by its id, also while a prune moves it.
-    """
+    """A restore point, ready to be read."""
 
     point: RestorePoint
-    read: ReadBlob
+    browser: Browser
+
+    @property
+    def read(self) -> ReadBlob:
+        """Reads a blob by its id, also while a prune moves it."""
+        return self.browser.read
 
     @property
     def id(self) -> str:
@@ -62,18 +63,18 @@ def open_point(control: Control, repository_id: str, point_id: str) -> OpenPoint
 
     Raises:
         NotFound: the repository has it no more.
-        Conflict: the server does not hold the repository's private key.
+        KeyMissing: the server holds no private key of the repository.
         DamagedObject, StorageError.
     """
     repository = control.repositories.get(repository_id)
     if not repository.secrets.can_read:
-        raise Conflict(
-            "the server does not hold this repository's private key, and cannot look into its restore points",
-            hint="restore on a file server, or use `backstay repo` with the recovery key",
+        raise KeyMissing(
+            "this server holds no private key of the repository, so it cannot show what is in it",
+            hint="use `backstay repo` with a passphrase or the recovery key",
         )
-    read = control.repositories.source(repository_id, point_id).read
+    source = control.repositories.source(repository_id, point_id)
     try:
-        return OpenPoint(_manifest(control, repository_id, point_id), read)
+        return OpenPoint(_manifest(control, repository_id, point_id), Browser(source))
     except ObjectNotFound:
         raise NotFound(
             f"the restore point {point_id[:10]} is in the repository no more",
@@ -85,6 +86,7 @@ def find_point(control: Control, point_id: str) -> tuple[RestorePointRow, OpenPo
     """The restore point of this id, or of the only id that begins so. Raises NotFound and as `open_point`."""
     with control.database.read() as db:
         row = get_restore_point(db, point_id)
+        _ = row.file_server.name, row.backup_set.name
     return row, open_point(control, row.repository_id, row.id)
 
 
@@ -101,15 +103,12 @@ def _manifest(control: Control, repository_id: str, point_id: str) -> RestorePoi
 
 def find_path(opened: OpenPoint, path: bytes) -> Entry:
     """The entry at an absolute path; `/` gives a folder without a name. Raises NotFound, DamagedObject."""
-    entry = root_of(opened.point)
-    for name in components(path):
-        below = find_entry(entry.page, name, opened.read) if entry.page is not None else None
-        if below is None:
-            raise NotFound(
-                f"{path.decode('utf-8', 'replace')!r} is not in the restore point {opened.point.short_id}",
-                hint="list its folder to see what is in it",
-            )
-        entry = below
+    entry = opened.browser.find_path(opened.point, path)
+    if entry is None:
+        raise NotFound(
+            f"{path.decode('utf-8', 'replace')!r} is not in the restore point {opened.point.short_id}",
+            hint="list its folder to see what is in it",
+        )
     return entry
 
 

@@ -22,23 +22,23 @@ def note_all(control: Control) -> int:
     """Note the figures of each repository for which it is time; a chore. Returns of how many."""
     with control.database.read() as db:
         repositories = list(db.scalars(select(RepositoryRow.id)))
-    noted = 0
+    # The same time for all, so that they can be added up.
+    noted, now = 0, control.clock()
     for repository_id in repositories:
         try:
-            noted += _note_one(control, repository_id)
+            noted += _note_one(control, repository_id, now)
         except BackstayError as error:
             # One storage that does not answer must not keep the others from being looked at.
             _log.warning("no figures", repository=repository_id, what=error.what)
     return noted
 
 
-def _note_one(control: Control, repository_id: str) -> bool:
-    now = control.clock()
+def _note_one(control: Control, repository_id: str, now: datetime) -> bool:
     with control.database.begin() as db:
         task = claim(db, repository_id, TASK, now, lambda: now)
         if task is None or task.due_at > now:
             return False
-        task.due_at = now + EVERY
+        task.due_at = now.replace(minute=0, second=0, microsecond=0) + EVERY
     free = control.repositories.get(repository_id).storage.free_bytes()
     with control.database.begin() as db:
         db.add(figures_now(db, repository_id, now, free))
@@ -53,7 +53,8 @@ def _note_one(control: Control, repository_id: str) -> bool:
 def figures_now(db: Session, repository_id: str, now: datetime, free_bytes: int | None) -> RepositoryFigures:
     """What the database says of a repository; not added to it.
 
-    `source_bytes` is what the newest restore point of each set holds, `stored_bytes` the size of all packs.
+    `source_bytes` is what all restore points hold, as if each were kept by itself, `stored_bytes` the size of
+    all packs.
     """
     packs, stored = db.execute(
         select(func.count(), func.coalesce(func.sum(PackRow.size), 0)).where(
@@ -61,21 +62,7 @@ def figures_now(db: Session, repository_id: str, now: datetime, free_bytes: int 
         )
     ).one()
     living = (RestorePointRow.repository_id == repository_id) & RestorePointRow.expired_at.is_(None)
-    newest = (
-        select(RestorePointRow.backup_set_id, func.max(RestorePointRow.committed_at).label("at"))
-        .where(living)
-        .group_by(RestorePointRow.backup_set_id)
-        .subquery()
-    )
-    source = db.scalar(
-        select(func.coalesce(func.sum(RestorePointRow.bytes), 0))
-        .join(
-            newest,
-            (newest.c.backup_set_id == RestorePointRow.backup_set_id)
-            & (newest.c.at == RestorePointRow.committed_at),
-        )
-        .where(living)
-    )
+    source = db.scalar(select(func.coalesce(func.sum(RestorePointRow.bytes), 0)).where(living))
     points = db.scalar(select(func.count()).select_from(RestorePointRow).where(living))
     return RepositoryFigures(
         repository_id=repository_id,

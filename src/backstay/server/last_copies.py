@@ -78,7 +78,7 @@ def find_last_copies(
 
     Raises:
         UsageError: `after` is none of ours.
-        Conflict: the server does not hold the repository's private key.
+        KeyMissing: the server holds no private key of the repository.
         DamagedObject, StorageError.
     """
     first, path = _parse(after, going)

@@ -11,7 +11,9 @@ from sqlalchemy.orm import Session
 from backstay.domain.job import JobKind
 from backstay.domain.size import format_size
 from backstay.protocol.report import ProblemReport
-from backstay.server import reconcile
+from backstay.repository.manifest import read_expiries
+from backstay.server import audit, reconcile
+from backstay.server.access import SYSTEM
 from backstay.server.control import Control
 from backstay.server.tables import JobRow, PackRow, RestorePointRow
 
@@ -63,7 +65,7 @@ def conclude(
     if kind is JobKind.VERIFY:
         return _verified(control, repository_id, request, result)
     if kind is JobKind.PRUNE:
-        return _pruned(control, repository_id, result, beat)
+        return _pruned(control, repository_id, request, result, beat)
     return _drilled(control, result)
 
 
@@ -151,9 +153,13 @@ def _mark_points(
 
 
 def _pruned(
-    control: Control, repository_id: str, result: Mapping[str, Any], beat: Callable[[], object]
+    control: Control,
+    repository_id: str,
+    request: Mapping[str, Any],
+    result: Mapping[str, Any],
+    beat: Callable[[], object],
 ) -> Conclusion:
-    figures = {key: value for key, value in result.items() if key not in {"notes", "expired"}}
+    figures = {key: value for key, value in result.items() if key not in {"notes", "expired", "present"}}
     figures["expired_points"] = len(result["expired"])
     figures["expired"] = result["expired"][:1000]
     messages = list(result["notes"])
@@ -167,9 +173,50 @@ def _pruned(
         f"{result['rewritten_packs']} rewritten: {freed} to be freed"
     )
     if not result["dry_run"]:
+        given_up = _note_given_up(control, repository_id, request, result)
+        messages += [
+            f"restore point {point[:10]} is gone: its backup had been given up" for point in given_up
+        ]
         found = reconcile.reconcile_packs(control, repository_id, beat=beat)
         figures |= {"packs_forgotten": found.gone, "packs_found": found.new}
     return Conclusion("succeeded", figures=figures, messages=messages)
+
+
+def _note_given_up(
+    control: Control, repository_id: str, request: Mapping[str, Any], result: Mapping[str, Any]
+) -> list[str]:
+    """Mark points that prune took out although nobody let them go: of sessions that had been given up.
+
+    Such a session was silent for a day, woke up, and put its manifest after all.
+    """
+    began = datetime.fromisoformat(request["started_at"])
+    with control.database.read() as db:
+        lost = set(_lost_points(db, repository_id, began, result))
+    if not lost:
+        return []
+    repository = control.repositories.get(repository_id)
+    taken_out = {
+        point.id.hex()
+        for expiry in read_expiries(repository.storage, repository.secrets.catalogue_key)
+        for point in expiry.points
+    }
+    given_up = sorted(lost & taken_out)
+    reason = "its backup was silent for so long that it had been given up"
+    with control.database.begin() as db:
+        for point in given_up:
+            row = db.get_one(RestorePointRow, point)
+            row.expired_at, row.expired_reason = control.clock(), reason
+        if given_up:
+            after = dict.fromkeys(given_up, reason)
+            audit.record(
+                db,
+                SYSTEM,
+                "restore_point.expire",
+                f"{len(given_up)} points",
+                now=control.clock(),
+                after=after,
+            )
+    return given_up
 
 
 def _drilled(control: Control, result: Mapping[str, Any]) -> Conclusion:

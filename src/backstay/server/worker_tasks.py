@@ -72,6 +72,7 @@ def prune(work: Work) -> dict[str, Any]:
         "deleted_bytes": outcome.deleted_bytes,
         "waiting_packs": outcome.waiting_packs,
         "notes": outcome.notes,
+        "present": [point.id.hex() for point in work.repository.points()],
     }
 
 

@@ -339,9 +339,9 @@ def preview_file(control: ControlDep, actor: Restorer, point_id: PointId, path: 
 
 
 def _record(control: Control, actor: Actor, row: RestorePointRow, verb: str, path: bytes) -> None:
-    after = {"path": path.decode(errors="replace").replace("\0", "")}
+    after = {"restore_point": row.id, "paths": [path.decode(errors="replace")]}
     with control.database.begin() as db:
-        audit.record(db, actor, f"restore_point.{verb}", row.id, now=control.clock(), after=after)
+        audit.record(db, actor, f"restore.{verb}", row.file_server.name, now=control.clock(), after=after)
 
 
 def _begun(stream: Iterator[bytes]) -> Iterator[bytes]:

@@ -27,7 +27,7 @@ class FiguresView(BaseModel):
     model_config = ConfigDict(from_attributes=True)
     at: datetime
     stored_bytes: int = Field(description="all packs, as stored")
-    source_bytes: int = Field(description="what the newest restore point of each set holds")
+    source_bytes: int = Field(description="what all restore points hold, as if each were kept by itself")
     packs: int
     restore_points: int
     free_bytes: int | None = Field(description="room left in the storage; null where it cannot tell")
