@@ -50,7 +50,9 @@ def list_alerts(
         for one in found
     ]
     output.line(
-        table(("ALERT", "SEVERITY", "SINCE", "STATE", "WHAT"), rows, right=(0,)) if rows else "nothing needs anybody"
+        table(("ALERT", "SEVERITY", "SINCE", "STATE", "WHAT"), rows, right=(0,))
+        if rows
+        else "nothing needs anybody"
     )
     return 3 if any(one["resolved_at"] is None for one in found) else 0
 

@@ -13,9 +13,7 @@ from backstay.cli.output import Output
 @click.command("restore")
 @click.argument("point", metavar="POINT")
 @click.argument("paths", metavar="[PATH]...", nargs=-1)
-@click.option(
-    "--to", "target", metavar="DIR", help="Folder to restore into  [default: the original place]"
-)
+@click.option("--to", "target", metavar="DIR", help="Folder to restore into  [default: the original place]")
 @click.option("--file-server", metavar="NAME", help="Onto which  [default: the one that was backed up]")
 @click.option(
     "--existing",
