@@ -1,9 +1,9 @@
 """Looks at everything that an agent depends on; disturbs no agent that runs, and changes nothing."""
 
-import os
 import shutil
 import stat
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,11 +17,12 @@ from backstay.agent.service_linux import UNIT
 from backstay.agent.settings import AgentSettings
 from backstay.domain.checkup import Check, Verdict, failed, ok, warning
 from backstay.domain.size import format_size
+from backstay.filesystem.metadata import CARRIES_MODES
 from backstay.protocol.certificate import fingerprint_of, pinned_certificate
 from backstay.protocol.client import AgentClient
 from backstay.protocol.report import WhoAmIReply
-from backstay.recovery_points.registry import provider_for
-from backstay.recovery_points.volume import Mounts
+from backstay.recovery_points.registry import provider_for, read_mounts
+from backstay.system.calls import os
 
 _LEAST_ROOM, _SCARCE_ROOM = 256 << 20, 2 << 30
 _CLOCK_SECONDS = 300
@@ -61,7 +62,7 @@ def enrolled(subject: AgentSubject) -> Iterator[Verdict]:
     settings = subject.settings
     path = subject.folder / "agent.json"
     mode = stat.S_IMODE(path.stat().st_mode)
-    if mode & 0o077:
+    if CARRIES_MODES and mode & 0o077:
         yield failed(
             f"{path} has the mode {mode:04o}: others may read the agent's secret",
             f"chmod 0600 {path}; if somebody may have read it, revoke the agent's credential and enrol anew",
@@ -118,7 +119,7 @@ def rights(subject: AgentSubject) -> Iterator[Verdict]:
 
 def recovery_points(subject: AgentSubject) -> Iterator[Verdict]:
     """For each volume: what freezes it, and whether that can be done here."""
-    mounts = Mounts.read()
+    mounts = read_mounts()
     for volume in take_inventory().volumes:
         mount = mounts.holding(os.fsencode(volume.path))
         provider = provider_for(mount) if mount is not None else None
@@ -191,6 +192,14 @@ CHECKS: list[Check[AgentSubject]] = [
     Check("service", service),
 ]
 """In this order."""
+
+if sys.platform == "win32":
+    from backstay.agent import doctor_windows
+
+    # What Linux and Windows look at in different ways is looked at once.
+    _own = {check.name for check in doctor_windows.CHECKS}
+    CHECKS = [check for check in CHECKS if check.name not in {*_own, "recovery points"}]
+    CHECKS += doctor_windows.CHECKS
 
 
 def is_agent(folder: Path) -> bool:

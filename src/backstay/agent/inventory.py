@@ -2,6 +2,7 @@
 
 import configparser
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,6 +36,10 @@ _MOST_FOLDERS = 500
 
 def take_inventory() -> Inventory:
     """Look at the mounts, at their top folders, and at what Samba and NFS share."""
+    if sys.platform == "win32":
+        from backstay.agent import inventory_windows
+
+        return inventory_windows.take_inventory()
     volumes = list(_volumes())
     folders = [folder for volume in volumes for folder in _folders(volume.path.encode())]
     return Inventory(volumes=volumes, folders=folders[:_MOST_FOLDERS], shares=[*_samba(), *_exports()])

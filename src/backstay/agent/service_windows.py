@@ -165,6 +165,8 @@ class _manager:  # noqa: N801  reads as a function
 
 
 def _create(manager: Any, name: str, command: str) -> Any:
+    # No two services share a title either.
+    title = TITLE if name == NAME else name
     own, auto, normal = (
         win32service.SERVICE_WIN32_OWN_PROCESS,
         win32service.SERVICE_AUTO_START,
@@ -176,7 +178,7 @@ def _create(manager: Any, name: str, command: str) -> Any:
         return win32service.CreateService(
             manager,
             name,
-            TITLE,
+            title,
             win32service.SERVICE_ALL_ACCESS,
             own,
             auto,
@@ -189,7 +191,7 @@ def _create(manager: Any, name: str, command: str) -> Any:
             None,
         )
     win32service.ChangeServiceConfig(
-        service, own, auto, normal, command, None, False, None, None, None, TITLE
+        service, own, auto, normal, command, None, False, None, None, None, title
     )
     return service
 

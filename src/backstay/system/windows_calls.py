@@ -493,6 +493,14 @@ def _delete(handle: int) -> None:
         flags = _DELETE | _DELETE_POSIX | _DELETE_READONLY
         _set(handle, nt.DISPOSITION_INFORMATION_EX, flags.to_bytes(4, "little"))
     except _OlderWindows:
+        attributes, _ = attribute_tag(handle)
+        if attributes & nt.ATTRIBUTE_READONLY:
+            writable = open_handle(handle, "", nt.WRITE_ATTRIBUTES, options=nt.OPEN_REPARSE_POINT)
+            try:
+                plain = BASIC.pack(0, 0, 0, 0, (attributes & ~nt.ATTRIBUTE_READONLY) or 0x80)
+                _set(writable, nt.BASIC_INFORMATION, plain)
+            finally:
+                close_handle(writable)
         _set(handle, nt.DISPOSITION_INFORMATION, b"\1")
 
 
