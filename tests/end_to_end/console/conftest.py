@@ -42,7 +42,7 @@ def page(chromium: Browser) -> Iterator[Page]:
     context.close()
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def no_complaints(page: Page) -> Iterator[None]:
     """No error of a script, nothing that the Content-Security-Policy refused, nothing from elsewhere."""
     told: list[str] = []

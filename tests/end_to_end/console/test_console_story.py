@@ -15,6 +15,8 @@ from backstay.server.settings import ServerSettings
 from backstay.server.tables import FileServer
 from backstay.testing.stack import Stack
 
+pytestmark = pytest.mark.usefixtures("no_complaints")
+
 PASSWORD = "a calm sea at dawn"
 _LONG = 60_000
 
