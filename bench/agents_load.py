@@ -16,6 +16,7 @@ import os
 import re
 import secrets
 import shutil
+import signal
 import socket
 import statistics
 import subprocess
@@ -343,6 +344,8 @@ def main(arguments: Sequence[str]) -> None:
     add("--results", type=Path, help="append to this record")
     add("--quick", action="store_true", help="tiny sizes: a trial of the bench, no measurement")
     options = parser.parse_args(arguments)
+    # Whoever ends the bench early ends its server and agents, too.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))
     if options.quick:
         options.agents, options.backups, options.processes = [4], 2, 1
         options.seconds, options.settle, options.backup_seconds, options.pause_seconds = 2, 1, 1, 0.5

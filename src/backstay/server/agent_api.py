@@ -1,6 +1,7 @@
 """What agents ask: enrol, *lease*, *report*, *outcome*. Agents call out only; the server never calls them."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,10 +40,10 @@ from backstay.server.catalogue import sealed_manifest
 from backstay.server.control import Control
 from backstay.server.sign_in import client_address
 from backstay.server.tables import BackupSetRow, JobRow, RepositoryRow
+from backstay.server.waiting_agents import WaitingAgents
 
 router = APIRouter(prefix="/agent/v1", tags=["agent"], include_in_schema=False)
 
-_LOOK_AGAIN_SECONDS = 2.0
 _ENDED_BY = {
     "succeeded": GOOD_STATES,
     "failed": {JobState.FAILED},
@@ -105,19 +106,18 @@ async def lease(control: ControlDep, request: Request, agent: Agent, greeting: G
     await run_in_threadpool(_greet, control, agent, greeting, address)
     patience = min(greeting.wait_seconds, control.settings.lease_poll_seconds)
     ends = time.monotonic() + patience
-    woken: asyncio.Event = request.app.state.woken
-    while True:
-        ticket = None
-        if greeting.room > 0:
-            ticket = await run_in_threadpool(_next_ticket, control, agent, greeting.busy)
-        left = ends - time.monotonic()
-        ended = left <= 0 or control.stopping.is_set()
-        if ticket is not None or ended or await request.is_disconnected():
-            break
-        try:
-            await asyncio.wait_for(woken.wait(), min(left, _LOOK_AGAIN_SECONDS))
-        except TimeoutError:
-            continue
+    waiting_agents: WaitingAgents = request.app.state.waiting_agents
+    ticket = None
+    with waiting_agents.waiting(agent.file_server_id) as called:
+        while not await request.is_disconnected():
+            called.clear()
+            if greeting.room > 0:
+                ticket = await run_in_threadpool(_next_ticket, control, agent, greeting.busy)
+            left = ends - time.monotonic()
+            if ticket is not None or left <= 0 or control.stopping.is_set():
+                break
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(called.wait(), left)
     return LeaseReply(ticket=ticket, server_time_ns=int(control.clock().timestamp() * 1e9))
 
 

@@ -52,7 +52,7 @@ EVERY = timedelta(seconds=15)
 """How often causes are looked for."""
 
 _SHARE = 0.02
-"""Of the time, looking for causes may take so much."""
+"""Of a processor's time, looking for causes may take so much."""
 _SELDOMEST = timedelta(minutes=2)
 _HOST_FORGOTTEN = timedelta(days=1)
 _SEEN_EVERY = timedelta(hours=1)
@@ -135,7 +135,7 @@ def _evaluate(control: Control, name: str, checks: Sequence[Check], own: Callabl
         if not unbroken or "watching_since" not in memory:
             memory["watching_since"] = now.isoformat()
         turn.memory = memory
-    began = time.monotonic()
+    began = time.thread_time()
     with control.database.read() as db:
         facts = Facts(
             control=control,
@@ -147,7 +147,7 @@ def _evaluate(control: Control, name: str, checks: Sequence[Check], own: Callabl
             memory=deepcopy(memory),
         )
         findings = {(one.kind.value, one.subject): one for check in checks for one in check.find(facts)}
-        took = time.monotonic() - began
+        took = time.thread_time() - began
         if abs(took - float(memory.get("took", 0.0))) > 0.2:
             facts.memory["took"] = round(took, 3)
         if not _differ(facts.standing, findings, now) and facts.memory == memory:

@@ -19,6 +19,7 @@ from backstay.server.observing import Observing
 from backstay.server.repositories import Repositories
 from backstay.server.request_limits import RequestLimits
 from backstay.server.settings import ServerKey, ServerSettings
+from backstay.server.waiting_agents import WaitingAgents
 from backstay.server.web.router import router as console
 
 
@@ -44,10 +45,12 @@ def create_app(control: Control) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         loop = asyncio.get_running_loop()
         woken = app.state.woken = asyncio.Event()
+        waiting_agents = app.state.waiting_agents = WaitingAgents(control)
 
         def pulse() -> None:
             woken.set()
             woken.clear()
+            waiting_agents.stir()
 
         def wake() -> None:
             loop.call_soon_threadsafe(pulse)
@@ -55,7 +58,9 @@ def create_app(control: Control) -> FastAPI:
         control.wakeups.listen(wake)
         with control.metrics.timing(control.database.engine):
             async with background.running(control):
+                calling = asyncio.create_task(waiting_agents.call_for_ever())
                 yield
+                calling.cancel()
 
     app = FastAPI(
         title="Backstay",

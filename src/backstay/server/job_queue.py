@@ -269,6 +269,22 @@ def _refuse_second(db: Session, backup_set: BackupSetRow, now: datetime) -> None
         )
 
 
+def file_servers_with_work(db: Session, now: datetime) -> list[int]:
+    """File servers with a job that waits and may begin; where another of its set runs, it has to wait on."""
+    found = db.scalars(
+        select(JobRow.file_server_id)
+        .where(
+            JobRow.state.in_(_WAITING),
+            JobRow.file_server_id.is_not(None),
+            JobRow.kind.in_([JobKind.BACKUP.value, JobKind.RESTORE.value]),
+            or_(JobRow.not_before.is_(None), JobRow.not_before <= now),
+            or_(JobRow.not_after.is_(None), JobRow.not_after > now),
+        )
+        .distinct()
+    )
+    return [number for number in found if number is not None]
+
+
 def has_work(db: Session, server: FileServer, instance: str, busy: Iterable[int], now: datetime) -> bool:
     """Whether there is a job that `lease_for_agent` would give."""
     if db.scalars(_work_for(server, now)).first() is not None:

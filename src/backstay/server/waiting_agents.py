@@ -1,0 +1,72 @@
+"""Agents that wait for work in this process: one question to the database answers all of them.
+
+Each waiting agent asking for itself would cost a question an agent at every change of any job: with a
+thousand agents and fifty backups that is thousands a second.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+
+import structlog
+from starlette.concurrency import run_in_threadpool
+
+from backstay.domain.errors import BackstayError
+from backstay.server import job_queue
+from backstay.server.control import Control
+
+_LOOK_EVERY_SECONDS = 2.0
+"""Work that another process queued, or that is due by now, wakes nobody here."""
+_AT_MOST_EVERY_SECONDS = 0.1
+
+_log = structlog.get_logger()
+
+
+class WaitingAgents:
+    """Calls those who wait when there is something for them. Belongs to one event loop."""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+        self._waiting: dict[int, set[asyncio.Event]] = {}
+        self._stirred = asyncio.Event()
+
+    @contextlib.contextmanager
+    def waiting(self, file_server_id: int) -> Iterator[asyncio.Event]:
+        """An event that is set when this file server has work, or the process is about to end."""
+        called = asyncio.Event()
+        mine = self._waiting.setdefault(file_server_id, set())
+        mine.add(called)
+        try:
+            yield called
+        finally:
+            mine.discard(called)
+            if not mine and self._waiting.get(file_server_id) is mine:
+                del self._waiting[file_server_id]
+
+    def stir(self) -> None:
+        """Something has happened: there may be work."""
+        self._stirred.set()
+
+    async def call_for_ever(self) -> None:
+        """Look when stirred, and every two seconds; until cancelled."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stirred.wait(), _LOOK_EVERY_SECONDS)
+            self._stirred.clear()
+            if self._control.stopping.is_set():
+                self._call(list(self._waiting))
+            elif self._waiting:
+                try:
+                    self._call(await run_in_threadpool(self._with_work))
+                except BackstayError as error:
+                    _log.warning("no look for work", what=error.what, hint=error.hint)
+            await asyncio.sleep(_AT_MOST_EVERY_SECONDS)
+
+    def _with_work(self) -> list[int]:
+        with self._control.database.read() as db:
+            return job_queue.file_servers_with_work(db, self._control.clock())
+
+    def _call(self, file_server_ids: list[int]) -> None:
+        for number in file_server_ids:
+            for called in self._waiting.get(number, ()):
+                called.set()
