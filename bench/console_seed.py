@@ -1,6 +1,6 @@
 """A control plane with a past: file servers, sets, jobs, restore points and alerts, put into a database.
 
-    python bench/console_seed.py FOLDER --file-servers 1000 --jobs 1000000
+    python -m bench.console_seed FOLDER --file-servers 1000 --jobs 1000000
 
 The names, sizes and outcomes are drawn from a fixed seed. No repository holds what the restore points name.
 """
@@ -171,6 +171,9 @@ def _backup_sets(file_servers: int, repository: str, begun: datetime) -> Iterato
                 "name": name,
                 "paths": paths,
                 "enabled": number % 11 != 0,
+                # The scheduler of a server on this database has nothing to ask for.
+                "scheduled_until": begun + timedelta(days=3650),
+                "next_due_at": begun + timedelta(days=3650),
                 "policy_layer": {},
                 "created_at": begun,
                 "updated_at": begun,
@@ -358,7 +361,7 @@ def _figures(repository: str, now: datetime) -> Iterator[dict[str, Any]]:
             "source_bytes": int(stored * (2.6 + day / 80)),
             "packs": stored >> 25,
             "restore_points": 40 + day,
-            "free_bytes": (6000 - 7 * day) * _GIB,
+            "free_bytes": None,
         }
 
 

@@ -23,7 +23,7 @@ _Id = TypeVar("_Id", int, str)
 
 _OPEN = [state.value for state in OPEN_STATES]
 _GOOD = {state.value for state in GOOD_STATES}
-_NOT_JUDGED = {*_OPEN, "cancelled", *_GOOD}
+_NOT_JUDGED = {*_OPEN, "cancelled", "skipped", *_GOOD}
 
 
 class Protection(StrEnum):
@@ -33,7 +33,7 @@ class Protection(StrEnum):
     UNPROTECTED = "unprotected"
     """It has no restore point."""
     FAILING = "failing"
-    """Its last backup failed, was aborted or skipped."""
+    """Its last backup failed or was aborted."""
     OVERDUE = "overdue"
     """Its newest complete restore point is older than its schedule allows."""
     INCOMPLETE = "incomplete"
