@@ -2,6 +2,7 @@
 # make test          everything that is tested
 # make lint          style, types, layers
 # make bench         measure it, beside restic and borg where they are (PEERS=/folder, WORK=/big/disk, SMALL=/a/tree)
+# make agent-windows  the standalone agent for Windows, by PyInstaller under wine
 # make clean         remove the virtual environment, the demo and all caches
 
 PYTHON ?= python3
@@ -15,7 +16,7 @@ SMALL ?=
 WINDOWS = $(wildcard src/backstay/*/nt_api.py src/backstay/*/engine_path.py src/backstay/*/windows_open.py \
     src/backstay/*/windows_calls.py src/backstay/*/*_windows.py)
 
-.PHONY: setup demo test lint bench clean
+.PHONY: agent-windows setup demo test lint bench clean
 
 setup: $(VENV)/.installed
 
@@ -46,6 +47,9 @@ bench: setup
 	$(BIN)/python bench/growth.py --work '$(WORK)' --results bench/RESULTS.md
 	$(BIN)/python bench/index_scale.py --work '$(WORK)' --results bench/RESULTS.md
 
+agent-windows: setup
+	$(BIN)/python packaging/agent_windows.py .wine dist
+
 clean:
-	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .wine demo build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -11,6 +11,8 @@ import pytest
 
 from backstay.testing.wine import Wine
 
+pytestmark = pytest.mark.timeout(900)
+
 _PROGRAM = "import sys; from backstay.cli.main import main; sys.exit(main(sys.argv[1:]))"
 _PASSPHRASE = {"BACKSTAY_PASSPHRASE": "correct horse battery staple"}
 

@@ -10,6 +10,9 @@ import pytest
 
 from backstay.testing.wine import Wine
 
+# The first test of all prepares a Windows, and runs all of them.
+pytestmark = pytest.mark.timeout(900)
+
 _FOLDER = Path(__file__).parent / "under_wine"
 
 

@@ -29,7 +29,7 @@ WHEELS: Final = (
 )
 _LOADERS: Final = ("/usr/lib/wine/wine64", "/usr/bin/wine64", "/usr/bin/wine")
 _BUILTIN: Final = Path("/usr/lib/x86_64-linux-gnu/wine")
-_SECONDS: Final = 240.0
+_SECONDS: Final = 600.0
 
 
 class Unavailable(Exception):

@@ -1,0 +1,48 @@
+# Installs the Backstay agent from its server: downloads it, checks it, enrols this machine, starts the service.
+# Run as an administrator. It can be run again: to renew the agent, or to enrol anew.
+$ErrorActionPreference = 'Stop'
+$ProgressPreference = 'SilentlyContinue'
+[Net.ServicePointManager]::SecurityProtocol = [Net.SecurityProtocolType]::Tls12
+
+$server = @@SERVER@@
+$token = @@TOKEN@@
+$package = @@PACKAGE@@
+$digest = @@DIGEST@@
+$target = Join-Path $env:ProgramFiles 'Backstay'
+$program = Join-Path $target 'backstay.exe'
+$service = 'BackstayAgent'
+
+$principal = [Security.Principal.WindowsPrincipal][Security.Principal.WindowsIdentity]::GetCurrent()
+if (-not $principal.IsInRole([Security.Principal.WindowsBuiltInRole]::Administrator)) {
+    throw 'Run this as an administrator: the agent reads every file, and takes shadow copies.'
+}
+if (-not [Environment]::Is64BitOperatingSystem) { throw 'The Backstay agent needs a 64-bit Windows.' }
+
+$folder = Join-Path ([IO.Path]::GetTempPath()) ([IO.Path]::GetRandomFileName())
+New-Item -ItemType Directory -Path $folder | Out-Null
+try {
+    $archive = Join-Path $folder 'agent.zip'
+    Write-Host "Downloading the agent from $server ..."
+    Invoke-WebRequest -UseBasicParsing -Uri $package -OutFile $archive
+    $found = (Get-FileHash -Algorithm SHA256 -Path $archive).Hash
+    if ($found -ne $digest) { throw "The download has the SHA-256 $found instead of $digest; nothing was installed." }
+
+    if (Get-Service -Name $service -ErrorAction SilentlyContinue) {
+        Write-Host 'Stopping the agent that is here ...'
+        Stop-Service -Name $service
+    }
+    if (Test-Path $target) { Remove-Item -Recurse -Force -Path $target }
+    Expand-Archive -Path $archive -DestinationPath $target
+
+    if ($token) {
+        & $program agent enrol $server $token --again
+        if ($LASTEXITCODE -ne 0) { throw 'This machine could not be enrolled; the line above says why.' }
+    }
+    & $program agent install
+    if ($LASTEXITCODE -ne 0) { throw 'The service could not be installed; the line above says why.' }
+    & $program doctor --agent
+    Write-Host "The agent runs as the service $service. Its messages are in the Application event log."
+}
+finally {
+    Remove-Item -Recurse -Force -Path $folder
+}
