@@ -4,7 +4,7 @@ from array import array
 
 from backstay.restore.spool import FolderRecord, Spool
 
-_PLACES_KEPT = 64
+_PLACES_KEPT = 4096
 
 
 class Folders:

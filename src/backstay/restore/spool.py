@@ -12,6 +12,7 @@ from backstay.domain.errors import TargetError
 from backstay.system.calls import os
 
 _WINDOW = 64 << 10
+_BEHIND = 56 << 10
 _MARK_EVERY = 256
 _PREFIX = 4
 
@@ -161,7 +162,9 @@ class SpoolReader(Generic[Record]):
         place = offset - self._start
         window = self._window
         if place < 0 or place + _PREFIX > len(window):
-            window, place = self._fill(offset, _WINDOW), 0
+            # Who goes backwards asks for the records before this one next.
+            window = self._fill(offset if place >= 0 else max(0, offset - _BEHIND), _WINDOW)
+            place = offset - self._start
         length = int.from_bytes(window[place : place + _PREFIX], "little")
         if place + _PREFIX + length > len(window):
             window, place = self._fill(offset, max(_WINDOW, _PREFIX + length)), 0
