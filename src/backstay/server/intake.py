@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from backstay.domain.errors import DamagedObject, Forbidden, ObjectNotFound
 from backstay.repository.encryption import unseal
 from backstay.repository.index import MAGIC, RunBuilder, check_run, packs_of
-from backstay.repository.layout import SESSIONS, digest_of, pack_name
+from backstay.repository.layout import INDEX, MANIFESTS, SESSIONS, object_name, pack_name
 from backstay.repository.manifest import Manifest, decode_manifest
 from backstay.repository.pack import FOOTER_LENGTH, Trailer, read_trailer, trailer_of
 from backstay.repository.session import decode_session
@@ -60,10 +60,15 @@ class Intake:
         if folder == "sessions":
             self._put_marker(grant, name, b"".join(parts))
             return
-        if digest_of(name) != digest or folder not in {"packs", "index", "manifests"}:
-            if folder in {"packs", "index", "manifests"}:
-                raise DamagedObject(name, "its bytes are not what its name says")
+        names = {
+            "packs": pack_name(digest),
+            "index": object_name(INDEX, digest),
+            "manifests": object_name(MANIFESTS, digest),
+        }
+        if folder not in names:
             raise refused(f"{name} was to be stored")
+        if name != names[folder]:
+            raise DamagedObject(name, "its bytes are not what its name says")
         if folder == "packs":
             self._put_pack(grant, name, parts, digest)
         elif folder == "index":
@@ -73,8 +78,6 @@ class Intake:
 
     def _put_pack(self, grant: Grant, name: str, parts: Sequence[Buffer], digest: bytes) -> None:
         repository = self._control.repositories.get(grant.repository_id)
-        if name != pack_name(digest):
-            raise DamagedObject(name, "its name is not that of a pack")
         tail, size = _tail(parts)
         trailer = trailer_of(tail, repository.secrets.catalogue_key, name, size)
         with self._control.database.read() as db:
@@ -259,15 +262,18 @@ def _owned(db: Session, grant: Grant, digests: list[str]) -> set[str]:
 def _tail(parts: Sequence[Buffer]) -> tuple[bytes, int]:
     """The last bytes of the parts, enough for the trailer where it fits, and the size of all."""
     size = sum(memoryview(part).nbytes for part in parts)
+    footer = _last(parts, FOOTER_LENGTH)
+    wanted = min(size, int.from_bytes(footer[-16:-8], "little") + FOOTER_LENGTH)
+    return _last(parts, wanted), size
+
+
+def _last(parts: Sequence[Buffer], count: int) -> bytes:
+    """The last `count` bytes, or all where there are fewer."""
     pieces: list[Buffer] = []
-    have = 0
-    wanted = FOOTER_LENGTH
     for part in reversed(parts):
-        pieces.insert(0, part)
-        have += memoryview(part).nbytes
-        if have >= wanted == FOOTER_LENGTH:
-            end = b"".join(pieces)
-            wanted = min(size, int.from_bytes(end[-16:-8], "little") + FOOTER_LENGTH)
-        if have >= wanted:
+        if count <= 0:
             break
-    return b"".join(pieces), size
+        view = memoryview(part)
+        pieces.insert(0, view[max(0, view.nbytes - count) :])
+        count -= view.nbytes
+    return b"".join(pieces)

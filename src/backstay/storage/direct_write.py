@@ -10,14 +10,39 @@ import fcntl
 import mmap
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from backstay.storage.file_bytes import write_all
 
 _ALIGNMENT = 4096
 _STAGE = 8 << 20
 
-_local = threading.local()
+_MOST_STAGES = 3
+
+
+class _Stages:
+    """Aligned buffers: a few for all threads, for a server writes in dozens of them."""
+
+    def __init__(self) -> None:
+        self._left = threading.Semaphore(_MOST_STAGES)
+        self._free: list[memoryview] = []
+
+    @contextmanager
+    def borrowed(self) -> Iterator[memoryview]:
+        """One of them, as soon as one is free."""
+        with self._left:
+            try:
+                stage = self._free.pop()
+            except IndexError:
+                stage = memoryview(mmap.mmap(-1, _STAGE))
+            try:
+                yield stage
+            finally:
+                self._free.append(stage)
+
+
+_stages = _Stages()
 
 
 def write_direct(fd: int, views: Sequence[memoryview]) -> None:
@@ -29,7 +54,11 @@ def write_direct(fd: int, views: Sequence[memoryview]) -> None:
     if not _switch(fd, direct=True):
         write_all(fd, views)
         return
-    stage = _stage()
+    with _stages.borrowed() as stage:
+        _write_staged(fd, views, stage)
+
+
+def _write_staged(fd: int, views: Sequence[memoryview], stage: memoryview) -> None:
     filled = 0
     left = list(reversed(views))
     while left:
@@ -81,12 +110,3 @@ def _switch(fd: int, *, direct: bool) -> bool:
             raise
         return False
     return True
-
-
-def _stage() -> memoryview:
-    """An aligned buffer of this thread."""
-    try:
-        stage: memoryview = _local.stage
-    except AttributeError:
-        stage = _local.stage = memoryview(mmap.mmap(-1, _STAGE))
-    return stage
