@@ -11,12 +11,12 @@ from sqlalchemy.orm import Session
 from tests.server.conftest import MovableClock, token_for
 
 from backstay.domain.errors import BackstayError
-from backstay.server import audit
+from backstay.server import alerts, audit
 from backstay.server.access import SYSTEM, Actor, Role
 from backstay.server.audit_check import Verification, parse_head, verify
 from backstay.server.control import Control
 from backstay.server.settings import ServerKey
-from backstay.server.tables import AuditEntry, Setting
+from backstay.server.tables import AlertRow, AuditEntry, Setting
 
 
 def _write(control: Control, count: int, subject: str = "something") -> None:
@@ -196,6 +196,24 @@ def test_tampering_shows(control: Control, tamper: Callable[[Session], None], nu
         marks = db.scalars(select(AuditEntry).where(AuditEntry.action == audit.BROKEN)).all()
     # What leaves the newest entry as it was needs no mark: the chain itself shows it.
     assert len(marks) == (0 if tamper in (_altered, _removed, _swapped) else 1)
+
+
+@pytest.mark.parametrize("tamper", [_cut_off, _made_anew, _unsealed])
+def test_tampering_raises_an_alert(
+    control: Control, clock: MovableClock, tamper: Callable[[Session], None]
+) -> None:
+    """Nobody has to ask: what the chain alone does not show is an alert, also after later changes."""
+    _write(control, 8)
+    alerts.evaluate(control)
+    with control.database.begin() as db:
+        tamper(db)
+    for _ in range(2):
+        clock.forward(minutes=5)
+        alerts.evaluate(control)
+        with control.database.read() as db:
+            kinds = db.scalars(select(AlertRow.kind).where(AlertRow.resolved_at.is_(None))).all()
+        assert "audit_broken" in kinds
+        _write(control, 1)
 
 
 def test_an_earlier_head_shows_an_older_state(control: Control) -> None:

@@ -9,6 +9,7 @@ import pytest
 from tests.server.conftest import token_for
 from tests.server.serving import Serving
 
+from backstay.cli.kept_login import kept
 from backstay.cli.main import main
 from backstay.cli.server_client import ServerClient, server_url
 from backstay.domain.errors import (
@@ -49,13 +50,17 @@ def _client(serving: Serving, role: Role = Role.ADMINISTRATOR) -> ServerClient:
 def test_login_with_a_token_pins_the_certificate(
     serving: Serving, config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With the right fingerprint the token is kept for its owner alone, beside the certificate."""
+    """With the right fingerprint the token is kept for its owner alone; logout leaves a given one."""
     monkeypatch.setenv("BACKSTAY_TOKEN", token_for(serving.control, Role.AUDITOR))
     assert main(["login", serving.url, "--fingerprint", serving.fingerprint.upper(), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["permissions"] == ["audit", "view"]
     file = config / "login.json"
+    login = kept()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert json.loads(file.read_text())["certificate"].startswith("-----BEGIN CERTIFICATE-----")
+    assert main(["logout"]) == 0
+    with ServerClient.of(login) as client:
+        assert client.get("/session")["role"] == "auditor"
 
 
 def test_login_with_a_password_keeps_a_token_that_logout_revokes(
@@ -72,11 +77,13 @@ def test_login_with_a_password_keeps_a_token_that_logout_revokes(
     monkeypatch.setenv("BACKSTAY_PASSWORD", "seven-purple-elephants")
     assert main(arguments) == 0
     assert "logged in" in capsys.readouterr().out
-    kept = json.loads((config / "login.json").read_text())
-    assert kept["token"].startswith("backstay_")
+    first = kept()
+    assert first.token.startswith("backstay_")
+    assert main(arguments) == 0
+    second = kept()
     assert main(["logout"]) == 0
-    with ServerClient(serving.url, token=kept["token"], certificate=kept["certificate"]) as client:
-        with pytest.raises(NotSignedIn):
+    for login in (first, second):
+        with ServerClient.of(login) as client, pytest.raises(NotSignedIn):
             client.get("/session")
 
 

@@ -23,11 +23,13 @@ class Login:
         url: without a slash at its end.
         token: an API token.
         certificate: PEM, the only one that is accepted; empty: the authorities that this machine trusts.
+        made_here: whether the token was made for this login, so that nobody else uses it.
     """
 
     url: str
     token: str
     certificate: str = ""
+    made_here: bool = False
 
 
 def config_folder() -> Path:
@@ -67,7 +69,12 @@ def kept() -> Login:
     file = config_folder() / "login.json"
     try:
         fields = json.loads(file.read_bytes())
-        return Login(str(fields["url"]), str(fields["token"]), str(fields.get("certificate", "")))
+        return Login(
+            str(fields["url"]),
+            str(fields["token"]),
+            str(fields.get("certificate", "")),
+            bool(fields.get("made_here", False)),
+        )
     except FileNotFoundError:
         raise NotSignedIn("this command needs a server", hint="log in first: backstay login URL") from None
     except OSError as error:

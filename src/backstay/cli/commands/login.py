@@ -3,6 +3,7 @@
 import os
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -12,7 +13,7 @@ import click
 from backstay.cli import options
 from backstay.cli.output import Output
 from backstay.cli.text import shown
-from backstay.domain.errors import ServerUnreachable, UsageError
+from backstay.domain.errors import BackstayError, ServerUnreachable, UsageError
 
 if TYPE_CHECKING:
     from backstay.cli.server_client import ServerClient
@@ -74,10 +75,23 @@ def command(
             token = _token_for_person(client, name, password_file, output)
     with ServerClient(address, token=token, certificate=certificate) as client:
         who = client.get("/session")
-    file = kept_login.keep(Login(address, token, certificate))
+    _end_the_one_before()
+    file = kept_login.keep(Login(address, token, certificate, made_here=not with_token))
     output.event("result", {"url": address, "name": who["name"], "permissions": who["permissions"]})
     output.line(shown(f"logged in to {address} as {who['name']}; kept in {file}"))
     return 0
+
+
+def _end_the_one_before() -> None:
+    """A token that was made for the login that is replaced is of no use to anybody any more."""
+    from backstay.cli import kept_login
+    from backstay.cli.server_client import ServerClient
+
+    with suppress(BackstayError):  # there is none, or its server is gone: it expires by itself
+        before = kept_login.kept()
+        if before.made_here:
+            with ServerClient.of(before) as client:
+                client.delete("/session")
 
 
 def _refuse_plain(url: str, fingerprint: str | None, allowed: bool) -> None:

@@ -11,7 +11,7 @@ from backstay.domain.errors import BackstayError
 @click.command("logout")
 @options.as_json
 def command(as_json: bool) -> int:
-    """Revoke the token that `backstay login` made, and forget it.
+    """Forget the server, and revoke the token that `backstay login` made; one that you gave it stays.
 
     It is forgotten here in any case; that the server could not be told is said, and ends with 3.
     """
@@ -22,12 +22,13 @@ def command(as_json: bool) -> int:
     login = kept_login.kept()
     problem = ""
     try:
-        with ServerClient.of(login) as client:
-            client.delete("/session")
+        if login.made_here:
+            with ServerClient.of(login) as client:
+                client.delete("/session")
     except BackstayError as error:
         problem = error.what
     kept_login.forget()
-    output.event("result", {"url": login.url, "revoked": not problem})
+    output.event("result", {"url": login.url, "revoked": login.made_here and not problem})
     output.line(shown(f"logged out of {login.url}"))
     if problem:
         output.note(f"warning: the token could not be revoked: {problem}")
