@@ -21,6 +21,7 @@ class _Handler(BaseHTTPRequestHandler):
         data = self.stream + (f'data: "{last}"\n\n'.encode() if last else b"")
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Connection", "close")
         self.send_header("Content-Length", str(len(data) + (0 if self.whole else 10)))
         self.end_headers()
         self.wfile.write(data)
