@@ -145,8 +145,9 @@ def _window(db: Session, backup_set: BackupSetRow, policy: BackupPolicy) -> Back
 
 def _ask(db: Session, backup_set: BackupSetRow, due: Due, now: datetime) -> None:
     asked = exists().where(JobRow.backup_set_id == backup_set.id, JobRow.scheduled_for == due.scheduled_for)
-    if db.scalar(select(asked)):
-        return
+    with db.no_autoflush:
+        if db.scalar(select(asked)):
+            return
     job = job_queue.request_backup(
         db,
         backup_set,
@@ -181,12 +182,17 @@ def _supersede(db: Session, newer: JobRow, now: datetime) -> None:
         JobRow.trigger != Trigger.ADMINISTRATOR.value,
         JobRow.id < newer.id,
     )
+    # Nothing that waits to be written bears upon it: to write it first, set by set, is what takes the time.
+    with db.no_autoflush:
+        waiting = db.scalars(older.order_by(JobRow.id).with_for_update()).all()
+    if not waiting:
+        return
     running = db.scalars(
         select(JobRow.id).where(
             JobRow.backup_set_id == newer.backup_set_id, JobRow.state == JobState.RUNNING.value
         )
     ).first()
-    for job in db.scalars(older.order_by(JobRow.id).with_for_update()).all():
+    for job in waiting:
         if job.state not in _WAITING:
             continue
         while_what = f" while job {running} of the same set was running" if running else ""
