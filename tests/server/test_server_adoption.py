@@ -58,6 +58,7 @@ def test_a_lost_database_is_rebuilt_from_the_repository_and_a_passphrase(
         assert [(one.paths, one.enabled) for one in sets] == [([str(source)], False)] * 2
         assert [one.agent_key_hash for one in db.scalars(select(FileServer))] == [None, None]
         assert all(one.checked_at is None for one in db.scalars(select(PackRow)))
+    assert all(row.committed_at <= clock() for row in _rows(second))
     again = adoption.adopt_repository(second, SYSTEM, location, "correct horse")
     assert (again.is_new, again.points.restore_points, again.packs) == (False, [], 0)
     assert second.repositories.get(adopted.repository_id).secrets.can_read

@@ -15,6 +15,7 @@ from backstay.repository.compare import Difference, compare_points
 from backstay.repository.layout import MANIFESTS, object_name
 from backstay.repository.listing import entries_after
 from backstay.repository.manifest import RestorePoint, decode_manifest
+from backstay.repository.repository import Repository
 from backstay.repository.tree import ReadBlob
 from backstay.server.catalogue import get_restore_point
 from backstay.server.control import Control
@@ -74,7 +75,7 @@ def open_point(control: Control, repository_id: str, point_id: str) -> OpenPoint
         )
     source = control.repositories.source(repository_id, point_id)
     try:
-        return OpenPoint(_manifest(control, repository_id, point_id), Browser(source))
+        return OpenPoint(_manifest(repository, point_id), Browser(source))
     except ObjectNotFound:
         raise NotFound(
             f"the restore point {point_id[:10]} is in the repository no more",
@@ -91,14 +92,10 @@ def find_point(control: Control, point_id: str) -> tuple[RestorePointRow, OpenPo
 
 
 @lru_cache(maxsize=_MANIFESTS_KEPT)
-def _decoded(sealed: bytes, catalogue_key: bytes, name: str) -> RestorePoint:
-    return decode_manifest(sealed, catalogue_key, name)
-
-
-def _manifest(control: Control, repository_id: str, point_id: str) -> RestorePoint:
-    repository = control.repositories.get(repository_id)
+def _manifest(repository: Repository, point_id: str) -> RestorePoint:
+    """A manifest never changes, and the catalogue, which is asked first, knows which are there."""
     name = object_name(MANIFESTS, bytes.fromhex(point_id))
-    return _decoded(repository.storage.get(name), repository.secrets.catalogue_key, name)
+    return decode_manifest(repository.storage.get(name), repository.secrets.catalogue_key, name)
 
 
 def find_path(opened: OpenPoint, path: bytes) -> Entry:
