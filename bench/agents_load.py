@@ -59,6 +59,7 @@ class Measured:
     database_bytes: int = 0
     ended: dict[str, int] = field(default_factory=dict)
     failures: int = 0
+    reasons: set[str] = field(default_factory=set)
 
     def percentile(self, share: float, page: str = "") -> float:
         """Of all pages, or of one; seconds."""
@@ -201,7 +202,7 @@ def _sets(server: Server, folder: Path) -> list[int]:
             BackupSetRow(
                 file_server_id=number,
                 repository_id=repository.id,
-                name="data",
+                name=f"data-{number}",
                 paths=[str(folder)],
                 created_at=now,
                 updated_at=now,
@@ -278,6 +279,8 @@ def measure(options: argparse.Namespace, work: Path, count: int, database: str) 
             measured.database_bytes = int(server.metric("backstay_database_bytes"))
             for state in ("succeeded", "succeeded_with_warnings", "failed", "aborted"):
                 measured.ended[state] = int(server.metric("backstay_jobs_last_day", f'state="{state}"'))
+            bad = server.http.get("/jobs", params={"state": ["failed", "aborted"], "limit": 1000}).json()
+            measured.reasons = {job["reason"] for job in bad["items"]}
     except httpx.HTTPError as error:
         said = (folder / "server.log").read_text()[-4000:]
         ended = server.process.poll()
@@ -322,6 +325,10 @@ def report(rows: Sequence[Measured]) -> list[str]:
         f"- p95 below {_HELD_P95 * 1000:.0f} ms with {most.agents:,} agents: "
         + ("**holds**" if p95 < _HELD_P95 else f"**misses: {p95 * 1000:.0f} ms**"),
         f"- requests that failed: {failures}",
+        *(
+            f"- a job ended badly: {reason}"
+            for reason in sorted({r for one in rows for r in one.reasons})[:10]
+        ),
     ]
     return lines
 
