@@ -19,6 +19,7 @@ from backstay.protocol.report import Outcome, ProblemReport
 from backstay.protocol.ticket import BackupTicket
 from backstay.repository.credential import load_credential
 from backstay.repository.repository import cache_root
+from backstay.system.host import chosen_path
 
 _PROBLEMS_SENT = 10_000
 
@@ -39,7 +40,7 @@ def back_up(
     rule = rules_of_this_system() if ticket.default_rules else ContentRule()
     rule += ContentRule.parse(ticket.rule.encode("utf-8", "surrogateescape"), "the set's content rule")
     request = BackupRequest(
-        ticket.paths,
+        [chosen_path(os.fsdecode(path)) for path in ticket.paths],
         ticket.backup_set,
         rule + own_places(repository, own_folders),
         rule_text(rule),

@@ -1,12 +1,12 @@
 """The policy's scripts, before and after a backup."""
 
 import os
-import signal
 import subprocess
 from collections.abc import Callable, Sequence
 
 from backstay.domain.errors import SourceError
 from backstay.domain.policy import Script
+from backstay.system.host import end_group
 
 _OUTPUT_KEPT = 2000
 
@@ -54,7 +54,7 @@ def _run(script: Script, environment: dict[str, str]) -> str | None:
     try:
         output, _ = process.communicate(timeout=script.time_limit.total_seconds())
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
+        end_group(process.pid)
         process.wait()
         return f"it took longer than {script.time_limit} and was ended"
     if process.returncode == 0:

@@ -150,6 +150,12 @@ def tell(kind: int, text: str) -> None:
         return
 
 
+def tell_level(level: str, text: str) -> None:
+    """The same, by the level of a logger."""
+    kinds = {"warning": servicemanager.EVENTLOG_WARNING_TYPE}
+    tell(kinds.get(level, servicemanager.EVENTLOG_ERROR_TYPE), text)
+
+
 class _manager:  # noqa: N801  reads as a function
     """The service manager, opened for the length of a block."""
 

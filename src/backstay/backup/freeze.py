@@ -235,7 +235,7 @@ class _Job:
             try:
                 self._records.write(self._token, point)
             except SourceError:
-                provider.release(point, self._workspace)
+                provider.drop_plan(point)
                 raise
             self._noted.append((provider, point))
             provider.take(point, volume, self._workspace)

@@ -70,6 +70,10 @@ class Provider(ABC):
             SourceError: it can be told already that this will not work.
         """
 
+    def drop_plan(self, point: RecoveryPoint) -> None:
+        """A plan comes to nothing: let go of what was held for it. Never raises."""
+        return
+
     @abstractmethod
     def take(self, point: RecoveryPoint, volume: Volume, workspace: Workspace) -> None:
         """Make it: all of the volume as of one instant between call and return, read-only and at `view`.

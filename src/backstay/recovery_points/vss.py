@@ -78,6 +78,11 @@ class Vss(Provider):
         self._begin(point, volume)
         return point
 
+    def drop_plan(self, point: RecoveryPoint) -> None:
+        """Others may make shadow copies again."""
+        if point.name in self._sets:
+            self._give_up(point)
+
     def take(self, point: RecoveryPoint, volume: Volume, workspace: Workspace) -> None:
         """Make it; a failure that may pass is tried again with a new set, as the old one cannot go on."""
         remarks = self._remarks.setdefault(point.name, [])

@@ -77,3 +77,8 @@ def alarm_after(seconds: float) -> None:
 def forget_pages(mapped: mmap.mmap) -> None:
     """Give back the memory of a mapped file that has been read: madvise(2)."""
     mapped.madvise(mmap.MADV_DONTNEED)
+
+
+def end_group(leader: int) -> None:
+    """End a process that leads a group, and the whole group: killpg(3)."""
+    os.killpg(leader, signal.SIGKILL)

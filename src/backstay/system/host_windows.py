@@ -6,6 +6,7 @@ import mmap
 import os
 import posixpath
 import signal
+import subprocess
 import sys
 import threading
 from _thread import interrupt_main
@@ -104,3 +105,8 @@ def alarm_after(seconds: float) -> None:
 
 def forget_pages(mapped: mmap.mmap) -> None:
     """Nothing: Windows trims what is mapped and not used by itself."""
+
+
+def end_group(leader: int) -> None:
+    """End a process, and all that it has started."""
+    subprocess.run(["taskkill", "/T", "/F", "/PID", str(leader)], capture_output=True, check=False)

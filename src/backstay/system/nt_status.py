@@ -24,7 +24,9 @@ NOT_A_REPARSE_POINT: Final = 0xC0000275
 CANNOT_DELETE: Final = 0xC0000121
 NO_EAS_ON_FILE: Final = 0xC0000052
 
-NOT_THERE: Final = frozenset((NOT_IMPLEMENTED, INVALID_INFO_CLASS, INVALID_PARAMETER, NOT_SUPPORTED))
+NOT_THERE: Final = frozenset(
+    (NOT_IMPLEMENTED, INVALID_INFO_CLASS, INVALID_PARAMETER, INVALID_DEVICE_REQUEST, NOT_SUPPORTED)
+)
 """This Windows, or this file system, does not know the call: an older one has to do."""
 
 _NUMBERS: Final = {

@@ -322,7 +322,10 @@ def ftruncate(fd: int, length: int) -> None:
 
 
 def lseek(fd: int, offset: int, how: int) -> int:
-    """As os.lseek, of SEEK_DATA and SEEK_HOLE alone: FSCTL_QUERY_ALLOCATED_RANGES."""
+    """As os.lseek; SEEK_DATA and SEEK_HOLE by FSCTL_QUERY_ALLOCATED_RANGES.
+
+    Where the file system cannot tell, all of a file is data.
+    """
     if how not in (SEEK_DATA, SEEK_HOLE):
         return _os.lseek(fd, offset, how)
     handle = raw_handle(fd)
@@ -330,7 +333,12 @@ def lseek(fd: int, offset: int, how: int) -> int:
     if offset >= size:
         raise OSError(errno.ENXIO, error_text(errno.ENXIO))
     asked = offset.to_bytes(8, "little") + (size - offset).to_bytes(8, "little")
-    answer = device_control(handle, nt.QUERY_ALLOCATED_RANGES, asked, 16 * 64)
+    try:
+        answer = device_control(handle, nt.QUERY_ALLOCATED_RANGES, asked, 16 * 64)
+    except OSError as error:
+        if error.errno != errno.EOPNOTSUPP:
+            raise
+        return offset if how == SEEK_DATA else size
     ranges = [
         (int.from_bytes(answer[at : at + 8], "little"), int.from_bytes(answer[at + 8 : at + 16], "little"))
         for at in range(0, len(answer), 16)

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import threading
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,8 @@ WHEELS: Final = (
     *("httpx", "pydantic", "structlog"),
     *("colorama", "pefile", "pyinstaller", "pytest", "pywin32", "pywin32-ctypes"),
 )
+_LAYOUT: Final = 1
+"""Counts the ways in which the folder was laid out; another one makes it anew."""
 _LOADERS: Final = ("/usr/lib/wine/wine64", "/usr/bin/wine64", "/usr/bin/wine")
 _BUILTIN: Final = Path("/usr/lib/x86_64-linux-gnu/wine")
 _SECONDS: Final = 600.0
@@ -53,7 +56,7 @@ class Wine:
         self.folder = folder.absolute()
         self.drive = self.folder / "prefix" / "drive_c"
         self._python = self.folder / "python" / "python.exe"
-        recipe = hashlib.sha256(repr((PYTHON, WHEELS, _recipe())).encode()).hexdigest()
+        recipe = hashlib.sha256(repr((PYTHON, WHEELS, _LAYOUT, __file__)).encode()).hexdigest()
         mark = self.folder / "ready"
         folder.mkdir(parents=True, exist_ok=True)
         with _locked(self.folder / "lock"):
@@ -72,6 +75,29 @@ class Wine:
     ) -> "subprocess.CompletedProcess[str]":
         """Run the Windows Python, whatever it answers; its output is text."""
         return self.run([str(self._python), *arguments], environment, folder, seconds)
+
+    @contextmanager
+    def started(
+        self, arguments: Sequence[str], environment: Mapping[str, str]
+    ) -> Iterator["subprocess.Popen[bytes]"]:
+        """The Windows Python at work while the context lasts; its output is in the file `started.log`."""
+        running = subprocess.Popen(
+            [self._loader, str(self._python), *arguments],
+            env={**os.environ, **self._environment(), **environment},
+            cwd=self.drive,
+            stdin=subprocess.DEVNULL,
+            # Into a file it would not start: wine's Python takes its handle for an invalid one.
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        keeper = threading.Thread(target=_keep, args=(running, self.folder / "started.log"))
+        keeper.start()
+        try:
+            yield running
+        finally:
+            running.kill()
+            running.wait()
+            keeper.join()
 
     def run(
         self,
@@ -163,16 +189,18 @@ class Wine:
                     copy.symlink_to(original)
 
 
+def _keep(running: "subprocess.Popen[bytes]", log: Path) -> None:
+    assert running.stdout is not None
+    with log.open("wb") as file, running.stdout:
+        shutil.copyfileobj(running.stdout, file, 1)
+
+
 def _download(into: Path, what: Sequence[str]) -> None:
     command = [sys.executable, "-m", "pip", "download", "-q", "--disable-pip-version-check", "-d", str(into)]
     done = subprocess.run([*command, *what], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         lines = [line for line in done.stderr.splitlines() if not line.startswith("WARNING")]
         raise Unavailable("packages for Windows cannot be had: " + (lines or ["pip failed"])[-1])
-
-
-def _recipe() -> str:
-    return Path(__file__).read_text() + str(Path(__file__).parents[2])
 
 
 @contextmanager

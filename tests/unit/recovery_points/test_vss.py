@@ -115,10 +115,16 @@ def test_its_id_is_known_before_it_exists(machine: Machine) -> None:
 
 
 def test_a_plan_that_comes_to_nothing_keeps_nobody_waiting(machine: Machine) -> None:
-    """To release a plan lets other programs make shadow copies."""
-    point = machine.plan()
-    assert machine.vss.owner_of_set is not None
-    machine.provider.release(point, machine.workspace)
+    """To drop a plan, or to release it, lets other programs make shadow copies."""
+    for let_go in (
+        machine.provider.drop_plan,
+        lambda point: machine.provider.release(point, machine.workspace),
+    ):
+        point = machine.plan()
+        assert machine.vss.owner_of_set is not None
+        let_go(point)
+        assert machine.vss.owner_of_set is None
+    machine.provider.drop_plan(point)
 
 
 def test_starts_the_service(machine: Machine) -> None:

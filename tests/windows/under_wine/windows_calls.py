@@ -51,6 +51,20 @@ def test_reads_and_writes_where_it_is_told(folder: int) -> None:
     os.close(fd)
 
 
+def test_holes_are_found_or_all_is_data(folder: int) -> None:
+    """What is written is data, the end is no data, and a file system that knows no holes has none."""
+    fd = os.open(b"file", NEW, 0o600, dir_fd=folder)
+    os.ftruncate(fd, 8 << 20)
+    os.pwrite(fd, b"x", 5 << 20)
+    assert os.lseek(fd, 0, os.SEEK_DATA) <= 5 << 20
+    assert os.lseek(fd, 5 << 20, os.SEEK_DATA) == 5 << 20
+    assert 5 << 20 < os.lseek(fd, 5 << 20, os.SEEK_HOLE) <= 8 << 20
+    with pytest.raises(OSError, match=r"\[Errno 6\]"):
+        os.lseek(fd, 8 << 20, os.SEEK_DATA)
+    assert os.fstat(fd).st_size == 8 << 20
+    os.close(fd)
+
+
 def test_tells_what_a_file_is(folder: int) -> None:
     """By name and open, a file and a folder have the stat that the engine goes by."""
     make(folder, b"file", b"12345")

@@ -35,8 +35,10 @@ def command(left_out: tuple[Path, ...], with_parent: bool, as_service: bool, log
     logs.configure(log_level)
     own_folders = [path.absolute() for path in left_out]
     if as_service and sys.platform == "win32":
-        from backstay.agent.service_windows import host
+        from backstay.agent.service_log import log_to
+        from backstay.agent.service_windows import host, tell_level
 
+        log_to(agent_folder(), tell_level)
         host(lambda stop: run(agent_folder(), stop, own_folders))
         return 0
     stop = threading.Event()
