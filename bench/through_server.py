@@ -108,10 +108,11 @@ def main(arguments: Sequence[str]) -> None:
     work = options.work / "through-server"
     work.mkdir(parents=True)
     lines = machine.describe(options.work)
+    places = ("--work", "--small", "--results")
     lines += [
-        f"- rounds, in turn: {options.rounds}; medians; parts are the median of the rounds' (least–greatest); "
-        "direct: the whole process; through the server: from the request of the job to its end",
-        f"- repeat: `{machine.repeatable('through_server.py', arguments, ('--work', '--small', '--results'))}`",
+        f"- rounds, in turn: {options.rounds}; medians; parts are the median of the rounds' (least–greatest)",
+        "- direct: the whole process; through the server: from the request of the job to its end",
+        f"- repeat: `{machine.repeatable('through_server.py', arguments, places)}`",
     ]
     lines += [machine.TRIAL] if options.quick else []
     try:
