@@ -38,7 +38,7 @@ def test_backups_and_restores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, m
         rig.until_connected(agent)
         job = rig.ended(rig.back_up(set_id))
         assert (job.state, job.reason) == ("succeeded", "")
-        assert rig.blobs_stored_twice() == []
+        assert rig.blobs_stored_twice(agent) == []
         restored = rig.ended(rig.restore(agent, str(job.restore_point_id), tmp_path / "restored"))
         assert (restored.state, restored.reason) == ("succeeded", "")
         assert same_tree(source, tmp_path / "restored" / source.relative_to("/")) == ""

@@ -429,11 +429,16 @@ class FleetRig:
         with self.control.database.read() as db:
             return fleet.find_file_server(db, agent.name)
 
-    def blobs_stored_twice(self) -> list[bytes]:
-        """Ids of blobs that lie in more than one pack of the default repository: sent again for nothing."""
+    def blobs_stored_twice(self, agent: Agent) -> list[bytes]:
+        """Ids of blobs that lie in more than one pack of the agent's: sent again for nothing."""
         repository = self.repository()
+        with self.control.database.read() as db:
+            query = select(PackRow.digest).join(FileServer, FileServer.id == PackRow.file_server_id)
+            own = set(db.scalars(query.where(FileServer.name == agent.name)))
         counted: Counter[bytes] = Counter()
         for info in repository.storage.list(PACKS):
+            if info.name.rpartition("/")[2] not in own:
+                continue
             trailer = read_trailer(repository.storage, info.name, repository.secrets.catalogue_key, info.size)
             counted.update(blob.id for blob in trailer.blobs())
         return [blob for blob, count in counted.items() if count > 1]
