@@ -127,7 +127,7 @@ def test_a_lost_lease_ends_the_work(rig: FleetRig, tmp_path: Path) -> None:
         assert db.query(RestorePointRow).filter_by(backup_set_id=set_id).count() == 0
     following = rig.ended(rig.back_up(set_id))
     assert (following.state, following.reason) == ("succeeded", "")
-    assert rig.blobs_stored_twice() == []
+    assert rig.blobs_stored_twice(agent) == []
 
 
 def test_a_commit_that_comes_too_late(rig: FleetRig, small_source: Path) -> None:

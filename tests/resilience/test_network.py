@@ -46,7 +46,7 @@ def test_a_link_that_is_down_for_seconds(far: FleetRig, link: CutOff, source: Pa
         link.mend()
     job = far.ended(number)
     assert (job.state, job.reason) == ("succeeded", ""), far.messages(number)
-    assert far.blobs_stored_twice() == []
+    assert far.blobs_stored_twice(agent) == []
     agent.stop()
 
 
@@ -72,7 +72,7 @@ def test_longer_than_the_policy_waits(far: FleetRig, link: CutOff, source: Path)
     following = far.ended(far.back_up(set_id))
     assert (following.state, following.reason) == ("succeeded", "")
     assert following.figures["stored_bytes"] < 50 << 20
-    assert far.blobs_stored_twice() == []
+    assert far.blobs_stored_twice(agent) == []
     agent.stop()
 
 

@@ -51,7 +51,7 @@ def test_killed_in_every_step(rig: FleetRig, source: Path, tmp_path: Path) -> No
     assert [step["name"] for step in job.steps] == list(STEPS)
     assert stored[_PLACES.index("put packs end 1")] > 30 << 20
     assert job.figures["stored_bytes"] < 1 << 20
-    assert rig.blobs_stored_twice() == []
+    assert rig.blobs_stored_twice(agent) == []
     assert restored(rig, agent, job.restore_point_id, source, tmp_path / "restored") == ""
 
 
@@ -109,7 +109,7 @@ def test_stopped_in_order(rig: FleetRig, tmp_path: Path) -> None:
     agent.start()
     rig.until_connected(agent)
     assert rig.ended(rig.back_up(set_id)).state == "succeeded"
-    assert rig.blobs_stored_twice() == []
+    assert rig.blobs_stored_twice(agent) == []
 
 
 def test_an_idle_agent_stops_at_once(rig: FleetRig) -> None:

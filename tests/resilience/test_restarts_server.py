@@ -37,7 +37,7 @@ def test_killed_in_every_step(mortal: FleetRig, source: Path, tmp_path: Path) ->
     job = mortal.ended(number)
     assert (job.state, job.reason) == ("succeeded", ""), mortal.messages(number)
     assert [(step["name"], step["state"]) for step in job.steps] == [(step, "done") for step in STEPS]
-    assert mortal.blobs_stored_twice() == []
+    assert mortal.blobs_stored_twice(agent) == []
     restore = mortal.ended(mortal.restore(agent, str(job.restore_point_id), tmp_path / "restored"))
     assert restore.state == "succeeded"
     assert same_tree(source, tmp_path / "restored" / source.relative_to("/")) == ""
@@ -59,7 +59,7 @@ def test_killed_on_postgresql(source: Path, tmp_path: Path) -> None:
                 rig.server.restart()
             job = rig.ended(number)
             assert (job.state, job.reason) == ("succeeded", ""), rig.messages(number)
-            assert rig.blobs_stored_twice() == []
+            assert rig.blobs_stored_twice(agent) == []
 
 
 def test_a_server_that_was_away_for_hours_gives_up_nobody(mortal: FleetRig, tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ stolen one cannot take the room of the others; and a sender that falls silent lo
 import asyncio
 import contextlib
 import mmap
+import os
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from backstay.domain.errors import StorageUnavailable, UsageError
+from backstay.storage.file_bytes import write_all
 from backstay.storage.interface import Buffer
 
 MOST_BYTES = 80 << 20
@@ -87,16 +89,20 @@ class Bodies:
 
     async def _to_file(self, request: Request) -> Body:
         hasher: Any = blake3()
+        waiting = bytearray()
         with tempfile.TemporaryFile(dir=self._folder, buffering=0) as file:
-            waiting = bytearray()
-            async for piece in _pieces(request, MOST_BYTES):
+
+            async def take(piece: bytes) -> None:
+                nonlocal waiting
                 hasher.update(piece)
                 waiting += piece
                 if len(waiting) >= _WRITE_BYTES:
-                    await run_in_threadpool(file.write, waiting)
-                    waiting = bytearray()
-            await run_in_threadpool(file.write, waiting)
-            size = file.tell()
+                    full, waiting = waiting, bytearray()
+                    await run_in_threadpool(write_all, file.fileno(), [memoryview(full)])
+
+            await _receive(request, MOST_BYTES, take)
+            await run_in_threadpool(write_all, file.fileno(), [memoryview(waiting)])
+            size = os.fstat(file.fileno()).st_size
             parts = [memoryview(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ))] if size else []
         return Body(parts, hasher.digest())
 
@@ -105,29 +111,30 @@ async def small_body(request: Request, most: int) -> Body:
     """A body in memory. Raises as `Bodies.taken` does."""
     hasher: Any = blake3()
     parts: list[Buffer] = []
-    async for piece in _pieces(request, most):
+
+    async def take(piece: bytes) -> None:
         hasher.update(piece)
         parts.append(piece)
+
+    await _receive(request, most, take)
     return Body(parts, hasher.digest())
 
 
-async def _pieces(request: Request, most: int) -> AsyncIterator[bytes]:
-    size = 0
-    stream = request.stream()
-    while True:
-        try:
-            piece = await asyncio.wait_for(anext(stream), SILENT_SECONDS)
-        except StopAsyncIteration:
-            return
-        except TimeoutError:
-            raise StorageUnavailable(
-                f"the sender was silent for {SILENT_SECONDS:.0f} seconds in the middle of an object",
-                hint="check the network between the file server and here; it is tried again",
-            ) from None
-        size += len(piece)
-        if size > most:
-            raise _too_long(most)
-        yield piece
+async def _receive(request: Request, most: int, take: Callable[[bytes], Awaitable[None]]) -> None:
+    size, clock = 0, asyncio.get_running_loop().time
+    try:
+        async with asyncio.timeout(SILENT_SECONDS) as limit:
+            async for piece in request.stream():
+                size += len(piece)
+                if size > most:
+                    raise _too_long(most)
+                await take(piece)
+                limit.reschedule(clock() + SILENT_SECONDS)
+    except TimeoutError:
+        raise StorageUnavailable(
+            f"the sender was silent for {SILENT_SECONDS:.0f} seconds in the middle of an object",
+            hint="check the network between the file server and here; it is tried again",
+        ) from None
 
 
 def _too_long(most: int) -> UsageError:

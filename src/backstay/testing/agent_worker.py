@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from backstay.agent import daemon, machine, reporter
+from backstay.agent import access, daemon, machine, reporter
 from backstay.agent.settings import agent_folder
 from backstay.cli.main import main as backstay
 from backstay.storage.gateway import GatewayStorage
@@ -116,6 +116,7 @@ def main(folder: Path, seam: Seam) -> int:
     daemon._POLL_SECONDS = seam.poll_seconds
     daemon._FIRST_PAUSE, daemon._LONGEST_PAUSE = 0.2, 0.5
     daemon._OUTCOME_PAUSE = 0.5
+    access._LONGEST_DELAY = 1.0
     reporter.PERIOD_SECONDS = _REPORT_SECONDS
     if seam.clock_shift:
         _shift_clock(seam.clock_shift)

@@ -109,6 +109,7 @@ class ServerPlace:
     Args:
         tls: as `backstay server --tls`.
         host: address to listen at.
+        more: further words for `backstay server`.
     """
 
     def __init__(
@@ -122,6 +123,7 @@ class ServerPlace:
         port: int = 0,
         inside: Sequence[str] = (),
         environment: dict[str, str] | None = None,
+        more: Sequence[str] = (),
     ) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
@@ -139,6 +141,7 @@ class ServerPlace:
         )
         self._inside = list(inside)
         self._environment = environment or {}
+        self._more = list(more)
         self._running: Running | None = None
 
     @property
@@ -153,7 +156,7 @@ class ServerPlace:
         words = [*self._inside, sys.executable, "-m", "backstay.cli", "server", "--json"]
         words += ["--folder", str(self.folder), "--host", settings.host, "--port", str(self.port)]
         words += ["--url", self.url, "--tls", settings.tls]
-        words += ["--database", settings.database, "--storage", settings.storage]
+        words += ["--database", settings.database, "--storage", settings.storage, *self._more]
         log = self.folder / "server.log"
         before = log.read_text().count('"ready"') if log.exists() else 0
         self._running = running = Running(words, log, self._environment)
@@ -426,11 +429,16 @@ class FleetRig:
         with self.control.database.read() as db:
             return fleet.find_file_server(db, agent.name)
 
-    def blobs_stored_twice(self) -> list[bytes]:
-        """Ids of blobs that lie in more than one pack of the default repository: sent again for nothing."""
+    def blobs_stored_twice(self, agent: Agent) -> list[bytes]:
+        """Ids of blobs that lie in more than one pack of the agent's: sent again for nothing."""
         repository = self.repository()
+        with self.control.database.read() as db:
+            query = select(PackRow.digest).join(FileServer, FileServer.id == PackRow.file_server_id)
+            own = set(db.scalars(query.where(FileServer.name == agent.name)))
         counted: Counter[bytes] = Counter()
         for info in repository.storage.list(PACKS):
+            if info.name.rpartition("/")[2] not in own:
+                continue
             trailer = read_trailer(repository.storage, info.name, repository.secrets.catalogue_key, info.size)
             counted.update(blob.id for blob in trailer.blobs())
         return [blob for blob, count in counted.items() if count > 1]

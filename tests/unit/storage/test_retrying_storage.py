@@ -89,3 +89,31 @@ def test_sleep_can_cancel():
     storage = RetryingStorage(FaultyStorage(MemoryStorage(), "(E)"), sleep=sleep)
     with pytest.raises(Cancelled):
         storage.sync()
+
+
+def test_patience_is_one_for_all_operations():
+    """It counts from the first failure, ends every operation alike, and a success begins it anew."""
+    now = [0.0]
+
+    def sleep(seconds):
+        now[0] += seconds
+
+    faulty = FaultyStorage(MemoryStorage(), "EE.(E)")
+    storage = RetryingStorage(
+        faulty,
+        1 << 30,
+        first_delay=4,
+        longest_delay=4,
+        sleep=sleep,
+        chance=lambda: 1.0,
+        patience=10,
+        clock=lambda: now[0],
+    )
+    storage.put("x", [b"1"])
+    assert now == [8.0]
+    with pytest.raises(StorageUnavailable):
+        storage.get("x")
+    assert now == [20.0]
+    with pytest.raises(StorageUnavailable):
+        storage.size("x")
+    assert now == [20.0]
