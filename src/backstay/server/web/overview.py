@@ -13,6 +13,7 @@ from starlette.responses import Response
 from backstay.domain.job import GOOD_STATES
 from backstay.server import alerts, fleet, job_list, storage_figures
 from backstay.server.access import Permission
+from backstay.server.alert_checks.finding import Severity
 from backstay.server.protection import Protection, Standing, standings
 from backstay.server.web import job_view
 from backstay.server.web.states import JOB_STATES
@@ -62,7 +63,7 @@ def _everything(visit: Visit) -> dict[str, Any]:
         running = job_list.open_jobs(db, 6)
         growth = storage_figures.growth(db, now - timedelta(days=90))
         latest = storage_figures.latest(db)
-        alerting, _ = alerts.list_alerts(db, limit=5)
+        alerting, _ = alerts.list_alerts(db, limit=100)
     counts = Counter(one.state for one in sets)
     needing = [one for one in sets if one.state not in {Protection.PROTECTED, Protection.DISABLED}]
     long_ago = datetime.min.replace(tzinfo=now.tzinfo)
@@ -85,7 +86,7 @@ def _everything(visit: Visit) -> dict[str, Any]:
         "view": job_view,
         "growth": storage_figures.chart(growth),
         "latest": latest,
-        "alerts": alerting,
+        "alerts": sorted(alerting, key=lambda one: -Severity(one.severity).rank),
     }
 
 
