@@ -53,7 +53,13 @@ def main() -> None:
     size = (
         f"{given.file_servers:,} file servers, {given.jobs:,} jobs, a restore point of {given.files:,} files"
     )
-    head = [f"## Console, {datetime.now(UTC):%Y-%m-%d}", "", f"{size}; {os.cpu_count()} cores.", ""]
+    busy = os.getloadavg()[0]
+    head = [
+        f"## Console, {datetime.now(UTC):%Y-%m-%d}",
+        "",
+        f"{size}; {os.cpu_count()} cores, load average {busy:.1f}.",
+        "",
+    ]
     text = "\n".join([*head, *lines, ""])
     print(text)
     if given.results:

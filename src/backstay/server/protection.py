@@ -58,6 +58,7 @@ class SetView(NamedTuple):
     paths: Sequence[str]
     file_server: NamedView
     policy: NamedView | None
+    removed: bool
 
 
 class PointView(NamedTuple):
@@ -105,10 +106,19 @@ class Standing:
 
 
 def standings(
-    db: Session, now: datetime, *, file_server_id: int | None = None, set_ids: Sequence[int] | None = None
+    db: Session,
+    now: datetime,
+    *,
+    file_server_id: int | None = None,
+    set_ids: Sequence[int] | None = None,
+    with_removed: bool = False,
 ) -> list[Standing]:
-    """All sets that are not removed, by file server and name; thousands of them in a fraction of a second."""
-    rows = db.execute(_query(file_server_id, set_ids)).all()
+    """All sets by file server and name; thousands of them in a fraction of a second.
+
+    Args:
+        with_removed: also sets that were removed, whose restore points may still be there.
+    """
+    rows = db.execute(_query(file_server_id, set_ids, with_removed)).all()
     points = _points(db, (row.newest for row in rows))
     jobs = _jobs(db, (row.last for row in rows))
     timetable = _Timetable(db, now, [row.id for row in rows if row.layer or row.server_layer])
@@ -118,14 +128,20 @@ def standings(
         newest, job = points.get(row.newest), jobs.get(row.last)
         policy = timetable.name_of(row.policy_id)
         of = SetView(
-            row.id, row.name, row.enabled, row.paths, NamedView(row.server_id, row.server_name), policy
+            row.id,
+            row.name,
+            row.enabled,
+            row.paths,
+            NamedView(row.server_id, row.server_name),
+            policy,
+            row.removed_at is not None,
         )
         state = _judge(of, newest, row.good, job, longest, now)
         found.append(Standing(of, state, newest, row.good, job, next_run if row.enabled else None))
     return found
 
 
-def _query(file_server_id: int | None, set_ids: Sequence[int] | None) -> Select[Any]:
+def _query(file_server_id: int | None, set_ids: Sequence[int] | None, with_removed: bool) -> Select[Any]:
     point, job = aliased(RestorePointRow), aliased(JobRow)
     there = (point.backup_set_id == BackupSetRow.id, point.expired_at.is_(None))
     newest = _newest(select(point.id).where(*there), point.committed_at)
@@ -142,6 +158,7 @@ def _query(file_server_id: int | None, set_ids: Sequence[int] | None) -> Select[
             BackupSetRow.id,
             BackupSetRow.name,
             BackupSetRow.enabled,
+            BackupSetRow.removed_at,
             BackupSetRow.paths,
             BackupSetRow.policy_id,
             BackupSetRow.policy_layer.label("layer"),
@@ -153,9 +170,10 @@ def _query(file_server_id: int | None, set_ids: Sequence[int] | None) -> Select[
             last.label("last"),
         )
         .join(FileServer, FileServer.id == BackupSetRow.file_server_id)
-        .where(BackupSetRow.removed_at.is_(None), FileServer.removed_at.is_(None))
         .order_by(FileServer.name, BackupSetRow.name)
     )
+    if not with_removed:
+        query = query.where(BackupSetRow.removed_at.is_(None), FileServer.removed_at.is_(None))
     if file_server_id is not None:
         query = query.where(BackupSetRow.file_server_id == file_server_id)
     if set_ids is not None:

@@ -64,7 +64,8 @@ def choose(
     zone = zone_of(visit.request)
     with visit.control.database.read() as db:
         wanted_sets = None if set is None else [set]
-        everything = [one for one in standings(db, visit.now, set_ids=wanted_sets) if one.newest is not None]
+        found = standings(db, visit.now, set_ids=wanted_sets, with_removed=True)
+        everything = [one for one in found if one.newest is not None]
         chosen = everything[0] if set is not None and everything else None
         points = browsing.points_of_set(db, chosen.set.id, most=_MOST_POINTS) if chosen else []
     if chosen is None:
@@ -142,7 +143,8 @@ def search_everywhere(
         elif set is not None:
             rows = browsing.points_of_set(db, set, most=_MOST_SETS_SEARCHED)
         else:
-            newest = [one.newest.id for one in standings(db, visit.now) if one.newest is not None]
+            found = standings(db, visit.now, with_removed=True)
+            newest = [one.newest.id for one in found if one.newest is not None]
             all_sets = len(newest) <= _MOST_SETS_SEARCHED
             rows = catalogue.points_by_id(db, newest[:_MOST_SETS_SEARCHED])
         for row in rows:
