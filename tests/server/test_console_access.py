@@ -249,3 +249,30 @@ def test_a_wrong_password_says_so_and_keeps_the_name(app: FastAPI, people: None)
             assert answer.status_code == 401
             assert "name or the password is wrong" in answer.text
             assert f'value="{name}"' in answer.text
+
+
+@on_sqlite
+def test_what_a_removed_set_left_can_still_be_found(browser_of: Browsers, control: Control) -> None:
+    """The restore points of a set that was removed stay, and the restore page leads to them."""
+    seed(control, 2, 20)
+    browser = browser_of("administrator")
+    assert 'href="/restore?set=2"' in browser.get("/restore").text
+    name = {"csrf_token": csrf_of(browser), "confirmation": "home"}
+    assert browser.post("/sets/2/remove", data=name).status_code == 303
+    assert 'href="/sets/2"' not in browser.get("/sets").text
+    page = browser.get("/restore").text
+    assert 'href="/restore?set=2"' in page
+    assert "removed" in page
+    assert browser.get("/restore?set=2").status_code == 200
+
+
+@on_sqlite
+def test_what_destroys_asks_for_the_name(browser_of: Browsers, control: Control) -> None:
+    """Without the very name nothing is removed, whoever sends the form."""
+    seed(control, 2, 10)
+    browser = browser_of("administrator")
+    token = csrf_of(browser)
+    for path in ("/sets/1/remove", "/policies/1/remove", "/rules/2/remove", "/file-servers/1/revoke"):
+        answer = browser.post(path, data={"csrf_token": token, "confirmation": "something else"})
+        assert answer.status_code == 422, path
+    assert "Nightly" in browser.get("/policies").text

@@ -31,6 +31,7 @@ class Stack:
     def start_server(self) -> str:
         """Start the server, and wait until it answers; returns its address."""
         log = self.folder / "server.log"
+        log.unlink(missing_ok=True)
         command = ["server", "--folder", str(self.folder / "server"), "--host", "127.0.0.1", "--port", "0"]
         self._start("server", [*command, "--tls", "off", "--json"], log)
         ends = time.monotonic() + _PATIENCE

@@ -66,6 +66,8 @@ def shown_duration(length: timedelta | float | None) -> str:
     if length is None:
         return "–"
     seconds = max(length.total_seconds() if isinstance(length, timedelta) else float(length), 0.0)
+    if seconds < 0.1:
+        return "< 0.1 s"
     if seconds < 10:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -85,7 +87,7 @@ def time_tag(moment: datetime | None, style: str = "relative", missing: str = "n
 
     Args:
         moment: aware, or naive in UTC.
-        style: relative, short, exact, clock or day.
+        style: relative, short, exact, clock, minute, day, or since (how long ago, counting).
         missing: the words where there is no moment.
     """
     if moment is None:

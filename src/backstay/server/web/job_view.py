@@ -73,7 +73,7 @@ def subject_of(job: JobRow) -> str:
     if job.backup_set is not None:
         return job.backup_set.name
     if job.restore_point_id:
-        return f"restore point {job.restore_point_id[:12]}"
+        return f"from {job.restore_point_id[:12]}"
     return "storage"
 
 

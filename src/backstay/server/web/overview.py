@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
 from fastapi.responses import HTMLResponse
@@ -13,6 +13,7 @@ from starlette.responses import Response
 from backstay.domain.job import GOOD_STATES
 from backstay.server import alerts, fleet, job_list, storage_figures
 from backstay.server.access import Permission
+from backstay.server.alert_checks.finding import Severity
 from backstay.server.protection import Protection, Standing, standings
 from backstay.server.web import job_view
 from backstay.server.web.states import JOB_STATES
@@ -47,17 +48,13 @@ class Bar:
     words: str
 
 
-@dataclass(frozen=True)
-class Count:
-    """So many sets in one state."""
-
-    state: Protection
-    number: int
-
-
 @router.get("/", response_class=HTMLResponse)
 def overview(visit: Annotated[Visit, Depends(seeing(Permission.VIEW))]) -> Response:
     """The first page."""
+    return visit.page_in_two("overview.html", here="overview", gather=lambda: _everything(visit))
+
+
+def _everything(visit: Visit) -> dict[str, Any]:
     now = visit.now
     with visit.control.database.read() as db:
         sets = standings(db, now)
@@ -66,39 +63,31 @@ def overview(visit: Annotated[Visit, Depends(seeing(Permission.VIEW))]) -> Respo
         running = job_list.open_jobs(db, 6)
         growth = storage_figures.growth(db, now - timedelta(days=90))
         latest = storage_figures.latest(db)
-        alerting, _ = alerts.list_alerts(db, limit=5)
+        alerting, _ = alerts.list_alerts(db, limit=100)
     counts = Counter(one.state for one in sets)
     needing = [one for one in sets if one.state not in {Protection.PROTECTED, Protection.DISABLED}]
-    needing.sort(
-        key=lambda one: (
-            _WORST_FIRST.index(one.state),
-            one.good_at or datetime.min.replace(tzinfo=now.tzinfo),
-        )
-    )
+    long_ago = datetime.min.replace(tzinfo=now.tzinfo)
+    needing.sort(key=lambda one: (_WORST_FIRST.index(one.state), one.good_at or long_ago))
     upcoming = sorted((one for one in sets if one.next_run), key=lambda one: one.next_run or now)
-    oldest = _oldest_copies(sets)
-    return visit.page(
-        "overview.html",
-        here="overview",
-        sets=sets,
-        counts=[Count(state, counts[state]) for state in _WORST_FIRST if counts[state]],
-        protected=counts[Protection.PROTECTED],
-        judged=len(sets) - counts[Protection.DISABLED],
-        needing=needing,
-        oldest=oldest,
-        upcoming=upcoming[:6],
-        servers=servers,
-        connected=connected,
-        jobs=len(outcomes),
-        good_jobs=sum(1 for state, _ in outcomes if state in {one.value for one in GOOD_STATES}),
-        bad_jobs=sum(1 for state, _ in outcomes if JOB_STATES[state].tone == "bad"),
-        bars=timeline(outcomes, now),
-        running=running,
-        view=job_view,
-        growth=storage_figures.chart(growth),
-        latest=latest,
-        alerts=alerting,
-    )
+    return {
+        "sets": sets,
+        "protected": counts[Protection.PROTECTED],
+        "judged": len(sets) - counts[Protection.DISABLED],
+        "needing": needing,
+        "oldest": _oldest_copies(sets),
+        "upcoming": upcoming[:6],
+        "servers": servers,
+        "connected": connected,
+        "jobs": len(outcomes),
+        "good_jobs": sum(1 for state, _ in outcomes if state in {one.value for one in GOOD_STATES}),
+        "bad_jobs": sum(1 for state, _ in outcomes if JOB_STATES[state].tone == "bad"),
+        "bars": timeline(outcomes, now),
+        "running": running,
+        "view": job_view,
+        "growth": storage_figures.chart(growth),
+        "latest": latest,
+        "alerts": sorted(alerting, key=lambda one: -Severity(one.severity).rank),
+    }
 
 
 def _oldest_copies(sets: Sequence[Standing]) -> list[Standing]:

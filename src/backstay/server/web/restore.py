@@ -63,8 +63,10 @@ def choose(
     """Choose a set; then a restore point, by its time."""
     zone = zone_of(visit.request)
     with visit.control.database.read() as db:
-        everything = [one for one in standings(db, visit.now) if one.newest is not None]
-        chosen = next((one for one in everything if one.set.id == set), None)
+        wanted_sets = None if set is None else [set]
+        found = standings(db, visit.now, set_ids=wanted_sets, with_removed=True)
+        everything = [one for one in found if one.newest is not None]
+        chosen = everything[0] if set is not None and everything else None
         points = browsing.points_of_set(db, chosen.set.id, most=_MOST_POINTS) if chosen else []
     if chosen is None:
         wanted = search.casefold()
@@ -134,22 +136,26 @@ def search_everywhere(
 ) -> Response:
     """Search a name in one restore point, or in the newest of every set."""
     within = byte_paths.path_in(visit.request)
+    all_sets = True
     with visit.control.database.read() as db:
         if point:
             rows = [catalogue.get_restore_point(db, point)]
         elif set is not None:
             rows = browsing.points_of_set(db, set, most=_MOST_SETS_SEARCHED)
         else:
-            rows = [one.newest for one in standings(db, visit.now) if one.newest is not None]
+            found = standings(db, visit.now, with_removed=True)
+            newest = [one.newest.id for one in found if one.newest is not None]
+            all_sets = len(newest) <= _MOST_SETS_SEARCHED
+            rows = catalogue.points_by_id(db, newest[:_MOST_SETS_SEARCHED])
         for row in rows:
             _ = row.backup_set.name, row.file_server.name
-    hits, complete, error = _search(visit, rows[:_MOST_SETS_SEARCHED], q.strip(), within)
+    hits, complete, error = _search(visit, rows, q.strip(), within)
     return visit.page(
         "restore_search.html",
         here="restore",
         q=q,
         hits=hits,
-        complete=complete and len(rows) <= _MOST_SETS_SEARCHED,
+        complete=complete and all_sets,
         error=error,
         point=rows[0] if point else None,
         only_set=rows[0].backup_set if set is not None and rows else None,

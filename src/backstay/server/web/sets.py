@@ -112,23 +112,25 @@ def show(visit: Annotated[Visit, Depends(seeing(Permission.VIEW))], set_id: int)
     """One backup set."""
     with visit.control.database.read() as db:
         standing = _standing(db, visit, set_id)
+        row = backup_sets.get_backup_set(db, set_id)
+        resolved = policy_of(row)
+        _ = row.content_rule
         points = browsing.points_of_set(db, set_id, most=30)
         wanted = jobs.JobFilter(backup_set_id=set_id)
         recent, _ = jobs.list_jobs(db, wanted, limit=8)
-    resolved = policy_of(standing.set)
     return visit.page(
         "set.html",
         here="sets",
         one=standing,
-        set=standing.set,
-        server=standing.set.file_server,
+        set=row,
+        server=row.file_server,
         points=points,
         jobs=recent,
         view=job_view,
         policy=resolved.policy,
         origins=resolved.origins,
         words=policies.words_of(resolved.policy),
-        runs=next_runs(resolved.policy.schedules, visit.now, 10) if standing.set.enabled else [],
+        runs=next_runs(resolved.policy.schedules, visit.now, 10) if row.enabled else [],
         sizes=_growth(points),
     )
 

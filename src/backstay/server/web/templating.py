@@ -1,6 +1,7 @@
 """Jinja2 as the console uses it: everything is escaped, and an unknown name is an error."""
 
 import json
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -57,3 +58,20 @@ def environment() -> Environment:
 def render(template: str, /, **context: Any) -> str:
     """The text of `template`, a path below `templates/`."""
     return environment().get_template(template).render(**context)
+
+
+_FRAME_ENDS = "<!-- page -->"
+
+
+def render_in_two(template: str, /, **context: Any) -> Iterator[str]:
+    """As `render`, in two pieces: the frame of a page at once, then what it is about.
+
+    Only for the second is `gather`, which the context must have, called by the template.
+    """
+    pieces: list[str] = []
+    for piece in environment().get_template(template).generate(**context):
+        pieces.append(piece)
+        if _FRAME_ENDS in piece:
+            yield "".join(pieces)
+            pieces.clear()
+    yield "".join(pieces)

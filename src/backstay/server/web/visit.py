@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 from urllib.parse import quote
 
 from fastapi import Depends, Request
@@ -19,7 +19,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from fastapi.routing import APIRoute
 from sqlalchemy import func, select
 from starlette.datastructures import FormData
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from backstay.domain.errors import BackstayError, NotFound, NotSignedIn
 from backstay.server import sign_in
@@ -27,7 +27,7 @@ from backstay.server.access import Actor, Permission
 from backstay.server.control import Control
 from backstay.server.problems import status_of
 from backstay.server.tables import AlertRow
-from backstay.server.web.templating import render
+from backstay.server.web.templating import render, render_in_two
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -41,6 +41,7 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 _FLASH = "backstay_flash"
+_Answer = TypeVar("_Answer", bound=Response)
 
 
 @dataclass(frozen=True)
@@ -87,10 +88,37 @@ class Visit:
 
     def page(self, template: str, *, here: str, status: int = 200, **context: Any) -> HTMLResponse:
         """A whole page; `here` names its entry in the navigation."""
+        text = self.text(template, **self._frame(here), **context)
+        return self._told(HTMLResponse(text, status, headers=HEADERS))
+
+    def page_in_two(self, template: str, *, here: str, gather: Callable[[], dict[str, Any]]) -> Response:
+        """A whole page whose frame is sent, and painted, while `gather` still looks for the rest.
+
+        The template calls `gather()`, which gives the values, or `error` where they cannot be had.
+        """
+
+        def safely() -> dict[str, Any]:
+            try:
+                return {"error": None, **gather()}
+            except BackstayError as error:
+                return {"error": error}
+
+        pieces = render_in_two(
+            template,
+            viewer=self.viewer,
+            csrf=self.csrf,
+            now=self.now,
+            gather=safely,
+            **self._frame(here),
+        )
+        return self._told(StreamingResponse(pieces, media_type="text/html", headers=HEADERS))
+
+    def _frame(self, here: str) -> dict[str, Any]:
         with self.control.database.read() as db:
             active = db.scalar(select(func.count()).where(AlertRow.resolved_at.is_(None))) or 0
-        text = self.text(template, here=here, alert_count=active, flash=_flash_of(self.request), **context)
-        answer = HTMLResponse(text, status, headers=HEADERS)
+        return {"here": here, "alert_count": active, "flash": _flash_of(self.request)}
+
+    def _told(self, answer: _Answer) -> _Answer:
         if _FLASH in self.request.cookies:
             answer.delete_cookie(_FLASH, httponly=True, samesite="lax")
         return answer

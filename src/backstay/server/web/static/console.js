@@ -46,6 +46,7 @@ const showTime = (element) => {
     short: () => inShortWords(at, now),
     exact: () => exact.format(at),
     clock: () => clockSeconds.format(at),
+    minute: () => clock.format(at),
     day: () => dayYear.format(at),
     since: () => inDuration(now - at),
   }[element.dataset.show || "relative"];
