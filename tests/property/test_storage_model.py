@@ -135,6 +135,7 @@ class PowerCutMachine(StorageMachine):
     def put_anew(self, name, whole):
         """Replace an object by delete and put, which leaves three possible states."""
         self.storage.delete(name)
+        self.possible.setdefault(name, {self.synced.get(name)}).add(None)
         self.storage.put(name, [whole])
         self.model[name] = whole
 
@@ -159,7 +160,7 @@ class PowerCutMachine(StorageMachine):
         for name in found.keys() | self.synced.keys():
             state = found.get(name)
             possible = self.possible.get(name, {self.synced.get(name)})
-            assert state in possible or (state is None and len(possible) > 1)
+            assert state in possible
         self.model = found
         self.synced = dict(found)
         self.possible = {}

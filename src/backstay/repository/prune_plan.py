@@ -85,6 +85,5 @@ def plan_prune(
             rewrite.update(small)
     freed = sum(packs[pack].size for pack in condemn) + sum(packs[pack].unused_bytes for pack in rewrite)
     keep = frozenset(packs) - rewrite - condemn
-    return PrunePlan(
-        keep - spared, frozenset(rewrite), frozenset(condemn), keep & spared, freed, max(0, unused)
-    )
+    left = sum(packs[pack].unused_bytes for pack in keep - spared)
+    return PrunePlan(keep - spared, frozenset(rewrite), frozenset(condemn), keep & spared, freed, left)
