@@ -9,12 +9,12 @@ from random import Random
 
 import pytest
 
-from backstay.backup import scan
+from backstay.backup import listing
 from backstay.backup.progress import Silent
 from backstay.backup.workflow import run_backup
 from backstay.domain.content_rule import ContentRule
 from backstay.domain.errors import BackstayError
-from backstay.repository.tree import ends_segment
+from backstay.repository.splitting import ends_segment
 from backstay.testing.crash_rig import (
     Machine,
     after_cut,
@@ -144,7 +144,7 @@ def test_unlisted_folder_comes_back(machine: Machine, monkeypatch: pytest.Monkey
     (deep / "file").write_bytes(bytes(range(256)) * 20)
     machine.backup()
     keep_none(machine)
-    list_directory = scan.list_directory
+    list_directory = listing.list_directory
 
     def failing(dir_fd: int, *others: object) -> object:
         if os.readlink(f"/proc/self/fd/{dir_fd}").endswith("/d1"):
@@ -152,7 +152,7 @@ def test_unlisted_folder_comes_back(machine: Machine, monkeypatch: pytest.Monkey
         return list_directory(dir_fd, *others)
 
     with monkeypatch.context() as context:
-        context.setattr(scan, "list_directory", failing)
+        context.setattr(listing, "list_directory", failing)
         outcome = run_backup(machine.open(), machine.request(), Silent())
     assert outcome.problems
     machine.check_intact()

@@ -16,11 +16,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from backstay.backup import scan
+from backstay.backup import listing
 from backstay.backup.progress import Silent
 from backstay.backup.workflow import BackupRequest, run_backup
 from backstay.filesystem import walker
-from backstay.repository import tree
+from backstay.repository import splitting, tree
 from backstay.testing.crash_rig import (
     DAY,
     KEPT,
@@ -49,8 +49,9 @@ class Life(RuleBasedStateMachine):
         folder = Path(tempfile.mkdtemp(prefix="backstay-life-"))
         self.patches.setenv("BACKSTAY_STATE", str(folder / "state"))
         for module, name, value in (
-            (scan, "_SPLIT_FROM", 6),
+            (listing, "SPLIT_FROM", 6),
             (tree, "SEGMENT_ENTRIES", 4),
+            (splitting, "SEGMENT_ENTRIES", 4),
             (walker, "_SORTED_IN_MEMORY", 14),
         ):
             self.patches.setattr(module, name, value)

@@ -8,11 +8,10 @@ from hypothesis import strategies as st
 
 from backstay.domain.entry import Chunk, Entry, Totals
 from backstay.repository.pack import BlobKind
+from backstay.repository.splitting import MOST_ENTRIES, ends_segment
 from backstay.repository.tree import (
-    MOST_ENTRIES,
     ChunkList,
     PageRow,
-    ends_segment,
     find_entry,
     iterate_chunks,
     iterate_folder,

@@ -18,8 +18,8 @@ from backstay.protocol.client import AgentClient
 from backstay.protocol.report import Outcome, ProblemReport
 from backstay.protocol.ticket import BackupTicket
 from backstay.repository.credential import load_credential
-from backstay.repository.repository import cache_root
 from backstay.system.host import chosen_path
+from backstay.system.places import cache_root
 
 _PROBLEMS_SENT = 10_000
 
@@ -42,7 +42,7 @@ def back_up(
     request = BackupRequest(
         [chosen_path(os.fsdecode(path)) for path in ticket.paths],
         ticket.backup_set,
-        rule + own_places(repository, own_folders),
+        rule + own_places(repository.storage.location, own_folders),
         rule_text(rule),
         cross_mounts=ticket.cross_mounts,
         allow_live=policy.allow_live_scan,

@@ -10,11 +10,11 @@ from backstay.protocol.ticket import RestoreTicket
 from backstay.repository.credential import load_credential
 from backstay.repository.layout import MANIFESTS, object_name
 from backstay.repository.manifest import decode_manifest
-from backstay.repository.repository import cache_root
 from backstay.restore.existing import Existing
 from backstay.restore.outcome import RestoreProblem
 from backstay.restore.plan import plan_restore
 from backstay.restore.workflow import run_restore
+from backstay.system.places import cache_root
 
 _PROBLEMS_SENT = 10_000
 _WARNED = "warning"

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from backstay.backup.scan_state import state_root
 from backstay.backup.source import SourceRoot
 from backstay.domain.entry import Grade
 from backstay.domain.errors import SourceError
@@ -32,6 +31,7 @@ from backstay.recovery_points.registry import (
 from backstay.recovery_points.volume import Mount, Mounts, Volume, real_place
 from backstay.system.calls import os
 from backstay.system.host import sync_filesystem
+from backstay.system.places import state_root
 
 
 @dataclass
@@ -114,6 +114,26 @@ def freeze(
         raise
     frozen.messages += job.messages
     return frozen
+
+
+def hidden_where_live(roots: list[SourceRoot], *, cross_mounts: bool) -> set[bytes] | None:
+    """What `freeze` would hide of roots that it can only leave live; None where it could freeze a part."""
+    mounts = read_mounts()
+    providers = PROVIDERS if os.geteuid() == 0 else ()
+    own = own_folders(mounts)
+    hidden: set[bytes] = set()
+    for root in roots:
+        place = real_place(root.actual)
+        folder = place if os.path.isdir(place) else os.path.dirname(place)
+        mount = mounts.holding(folder)
+        if mount is None:
+            continue
+        below = mounts.below(folder) if folder == place and cross_mounts else []
+        if any(provider_for(each, providers) for each in (mount, *below)):
+            return None
+        if folder == place:
+            hidden |= {_original(root, folder, one) for one in own if _is_below(one, folder)}
+    return hidden
 
 
 def sweep_left_over() -> list[str]:

@@ -4,10 +4,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from backstay.backup.scan_state import state_root
 from backstay.domain.content_rule import ContentRule
-from backstay.repository.repository import Repository, cache_root
 from backstay.system.host import chosen_path
+from backstay.system.places import cache_root, state_root
 
 _SPECIAL = re.compile(rb"([\\*?\[\] !#])")
 
@@ -17,13 +16,14 @@ def rule_text(rule: ContentRule) -> str:
     return "\n".join(one.text.decode(errors="backslashreplace") for one in rule.rules)
 
 
-def own_places(repository: Repository, others: Sequence[Path] = ()) -> ContentRule:
+def own_places(location: str, others: Sequence[Path] = ()) -> ContentRule:
     """Leaves out the repository itself and what Backstay remembers here: both change while a backup runs.
 
     Args:
+        location: of the repository's storage.
         others: further folders of Backstay on this machine.
     """
-    places = [Path(repository.storage.location), cache_root(), state_root(), *others]
+    places = [Path(location), cache_root(), state_root(), *others]
     lines = [
         b"/" + _SPECIAL.sub(rb"\\\1", chosen_path(str(place.resolve())).lstrip(b"/")) + b"/"
         for place in places

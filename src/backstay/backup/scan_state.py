@@ -19,7 +19,8 @@ from backstay.domain.entry import Entry, Totals
 from backstay.domain.errors import AlreadyRunning, StorageError
 from backstay.repository.compression import decompress
 from backstay.system.calls import os
-from backstay.system.host import lock_file, state_base
+from backstay.system.host import lock_file
+from backstay.system.places import state_root
 
 _SCHEMA_VERSION = 2
 _SCHEMA = """
@@ -77,14 +78,6 @@ class Facts(msgspec.Struct, array_like=True):
     files_per_second: float = 0.0
     runs: list[bytes] = msgspec.field(default_factory=list)
     epoch: int = 0
-
-
-def state_root() -> Path:
-    """The folder for scan states: BACKSTAY_STATE, or the user's state folder."""
-    chosen = os.environ.get("BACKSTAY_STATE")
-    if chosen:
-        return Path(chosen)
-    return state_base() / "backstay"
 
 
 class _Ahead:

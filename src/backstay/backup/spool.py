@@ -11,6 +11,7 @@ from backstay.domain.entry import Entry, FileStat, Totals
 from backstay.domain.errors import StorageError
 
 _LENGTH = struct.Struct("<I")
+_decode_stats = msgspec.msgpack.Decoder(list[FileStat]).decode
 
 
 class Item(msgspec.Struct, array_like=True):
@@ -41,7 +42,7 @@ class Segment(msgspec.Struct, array_like=True):
         path: the folder's path from the file system's root, without a leading slash.
         first: name that keys the segment; empty for a folder's first.
         items: the entries, sorted by name; empty where `reused` is given.
-        new: the entries instead, where nothing at all is known of any of them.
+        new: the stats of the entries instead, encoded, where nothing at all is known of any of them.
         ends: whether this is the folder's last segment.
         unlisted: why the folder could not be listed, or empty.
         reused: id of a segment that did not change, with its totals.
@@ -57,11 +58,11 @@ class Segment(msgspec.Struct, array_like=True):
     unlisted: str = ""
     reused: tuple[bytes, Totals] | None = None
     gone: list[bytes] = msgspec.field(default_factory=list)
-    new: list[FileStat] = msgspec.field(default_factory=list)
+    new: bytes = b""
 
     def all_items(self) -> list[Item]:
         """The entries, however they are given."""
-        return self.items or [Item(stat) for stat in self.new]
+        return [Item(stat) for stat in _decode_stats(self.new)] if self.new else self.items
 
 
 class Spool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from backstay.backup.file_content import Content, ContentReader, ContentSink, OtherKind
 from backstay.backup.progress import Progress
-from backstay.backup.scan import ScanResult, Unchanged, folder_digest, segment_digest
+from backstay.backup.scan import ScanResult, Unchanged, encode_stats, folder_digest, segment_digest
 from backstay.backup.scan_state import Known, ScanState
 from backstay.backup.source import SourceRoot, parent_of
 from backstay.backup.spool import Item, Segment
@@ -146,7 +146,7 @@ class Transmit:
             clean = clean and not doubtful
         page = put_entries(entries, self._put)
         totals = totals_of(entries)
-        digest = segment_digest(seen, child_pages) if clean else b""
+        digest = segment_digest(encode_stats(seen), child_pages) if clean else b""
         self._state.put_segment(segment.path, segment.first, Known(digest, page, totals), remembered)
         return PageRow(segment.first, page, totals)
 

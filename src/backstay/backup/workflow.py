@@ -12,6 +12,8 @@ import backstay
 from backstay.backup.backup_type import BackupType, decide_type
 from backstay.backup.estimate import estimate
 from backstay.backup.freeze import FrozenSource, freeze
+from backstay.backup.listing import Listing, ListingRequest, LiveListing
+from backstay.backup.listing_ahead import ListingAhead, ListingLost
 from backstay.backup.progress import Progress
 from backstay.backup.scan import Scan, ScanResult, Unanchored
 from backstay.backup.scan_state import ScanState, open_scan_state
@@ -117,8 +119,17 @@ class _Steps:
             self._progress.step_ended(record)
 
 
-def run_backup(repository: Repository, request: BackupRequest, progress: Progress) -> BackupOutcome:
+def run_backup(
+    repository: Repository,
+    request: BackupRequest,
+    progress: Progress,
+    ahead: ListingAhead | None = None,
+) -> BackupOutcome:
     """Back up, and commit a restore point.
+
+    Args:
+        ahead: a listing of the same paths that was begun a moment ago; used where it is what would be
+            looked at now. It stays the caller's to close.
 
     Raises:
         SourceError: none of the paths is there, or no recovery point could be had and live
@@ -135,7 +146,7 @@ def run_backup(repository: Repository, request: BackupRequest, progress: Progres
     with open_scan_state(repository.id, request.backup_set) as state:
         session = repository.begin("backup", request.backup_set)
         try:
-            backup = _Backup(repository, request, progress, steps, state, session)
+            backup = _Backup(repository, request, progress, steps, state, session, ahead)
             try:
                 return backup.run(roots, missing)
             except BackstayError:
@@ -156,7 +167,9 @@ class _Backup:
         steps: _Steps,
         state: ScanState,
         session: WritingSession,
+        ahead: ListingAhead | None,
     ) -> None:
+        self._ahead = ahead
         self._repository = repository
         self._request = request
         self._progress = progress
@@ -212,28 +225,37 @@ class _Backup:
             return decided
 
     def _scan(self, frozen: FrozenSource, decided: BackupType) -> ScanResult:
+        listing = ListingRequest(
+            frozen.roots,
+            self._request.rule,
+            self._request.cross_mounts,
+            frozen.asked_ns,
+            frozenset(frozen.hidden),
+        )
+        if self._ahead is not None and self._ahead.fits(listing):
+            with suppress(Unanchored, ListingLost):
+                return self._compare(self._ahead, self._ahead.started_ns, trusted=decided.trusted)
         for root in frozen.roots:
             # A page of a mapped file that is dirty already changes without a new mtime until it is
             # written back; from here on every change is seen in the times.
             sync_filesystem(root.actual)
+        try:
+            return self._compare(LiveListing(listing), frozen.asked_ns, trusted=decided.trusted)
+        except Unanchored:
+            return self._compare(LiveListing(listing), frozen.asked_ns, trusted=False)
 
-        def scan(trusted: bool) -> ScanResult:
+    def _compare(self, listing: Listing, started_ns: int, *, trusted: bool) -> ScanResult:
+        try:
             return Scan(
-                frozen.roots,
-                rule=self._request.rule,
+                listing,
                 state=self._state,
                 trusted=trusted,
                 is_stored=self._session.packer.has,
-                cross_mounts=self._request.cross_mounts,
                 progress=self._progress,
-                now_ns=frozen.asked_ns,
-                hidden=frozen.hidden,
+                started_ns=started_ns,
             ).run()
-
-        try:
-            return scan(decided.trusted)
-        except Unanchored:
-            return scan(False)
+        finally:
+            listing.close()
 
     def _transmit(
         self, frozen: FrozenSource, scan: ScanResult, figures: dict[str, int | float]

@@ -70,7 +70,7 @@ def _keep_traceback(error: Exception) -> Path | None:
     import platform
     import traceback
 
-    from backstay.backup.scan_state import state_root
+    from backstay.system.places import state_root
 
     about = f"Backstay {backstay.__version__}, Python {platform.python_version()}, {platform.platform()}\n\n"
     text = about + "".join(traceback.format_exception(error))

@@ -1,5 +1,6 @@
 """Opening a repository with what the command line gives."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING
 from backstay.cli.output import Output
 from backstay.cli.passphrase import read_passphrase
 from backstay.domain.errors import UsageError
+from backstay.storage.interface import Storage
 from backstay.storage.registry import open_storage
 
 if TYPE_CHECKING:
@@ -21,11 +23,13 @@ def open_repository(
     passphrase_file: Path | None,
     credential: Path | None = None,
     meanwhile: str | None = None,
+    begin: Callable[[Storage], None] | None = None,
 ) -> "Repository":
     """The repository, opened with a write-only credential where one is given, else with a passphrase.
 
     Args:
         meanwhile: a module to import while the passphrase is stretched.
+        begin: called when the user has been asked for everything, before this starts any thread.
 
     Raises:
         UsageError: no passphrase is to be had, or the credential file cannot be read.
@@ -38,6 +42,8 @@ def open_repository(
 
         read_config(storage)
         passphrase = read_passphrase(passphrase_file, output)
+        if begin is not None:
+            begin(storage)
         from backstay.repository.keys import open_with_passphrase
 
         with ThreadPoolExecutor(1) as thread:
@@ -60,4 +66,7 @@ def open_repository(
             f"the credential {credential} cannot be read: {error.strerror}", hint="check its path and mode"
         ) from None
     secrets, _ = load_credential(data, str(credential))
-    return Repository.open_with(open_storage(location), secrets)
+    storage = open_storage(location)
+    if begin is not None:
+        begin(storage)
+    return Repository.open_with(storage, secrets)

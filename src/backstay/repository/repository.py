@@ -1,6 +1,5 @@
 """The façade: make, open, list, read, write."""
 
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,15 +18,7 @@ from backstay.repository.recovery_sheet import RecoveryKey
 from backstay.repository.tombstone import read_tombstones
 from backstay.repository.writing_session import WriterSecrets, WritingSession
 from backstay.storage.interface import Storage
-
-
-def cache_root() -> Path:
-    """The folder for what can be fetched again: BACKSTAY_CACHE, or the user's cache folder (XDG)."""
-    chosen = os.environ.get("BACKSTAY_CACHE")
-    if chosen:
-        return Path(chosen)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "backstay"
+from backstay.system.places import cache_root
 
 
 class Repository:

@@ -5,7 +5,6 @@ sorted by name; on higher levels they are [first name, page id, totals] of the p
 below. Long chunk lists are paged in the same way. docs/format.md has the whole layout.
 """
 
-import zlib
 from collections.abc import Callable, Iterator
 from itertools import count, pairwise
 from typing import NamedTuple
@@ -15,17 +14,12 @@ import msgspec
 from backstay.domain.entry import Chunk, Entry, Totals
 from backstay.domain.errors import DamagedObject
 from backstay.repository.pack import PREFIX, BlobKind
+from backstay.repository.splitting import MOST_ENTRIES, SEGMENT_ENTRIES, ends_segment
 from backstay.repository.tree_check import MOST_LEVELS, check_chunks, check_entries, check_rows
 from backstay.repository.wire import decode_record
 from backstay.storage.interface import Buffer
 
 VERSION = 1
-
-SEGMENT_ENTRIES = 512
-"""Mean number of rows of a page of a folder that is split."""
-
-MOST_ENTRIES = 4096
-"""No page has more rows than this."""
 
 PAGE_BYTES = 16 << 20
 """A page of entries that would be longer is split; only extended attributes make one so long."""
@@ -74,14 +68,6 @@ _entry_page = msgspec.msgpack.Decoder(_EntryPage)
 _row_page = msgspec.msgpack.Decoder(_RowPage)
 _chunk_page = msgspec.msgpack.Decoder(_ChunkPage)
 _page_head = msgspec.msgpack.Decoder(_PageHead)
-
-
-def ends_segment(name: bytes) -> bool:
-    """Whether a page of a split folder ends after the entry of this name.
-
-    It depends on the name alone, so that an added or removed file moves no other boundary.
-    """
-    return zlib.crc32(name) % SEGMENT_ENTRIES == 0
 
 
 def encode_entries(entries: list[Entry]) -> bytes:

@@ -1,5 +1,6 @@
 """`backstay repo backup`: the six steps, from request to clean up."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,9 @@ from backstay.cli import options
 from backstay.cli.output import Output
 
 if TYPE_CHECKING:
+    from backstay.backup.listing_ahead import ListingAhead
     from backstay.repository.details import Problem
+    from backstay.storage.interface import Storage
 
 _PROBLEMS_SHOWN = 20
 
@@ -51,11 +54,14 @@ def command(
     as_json: bool,
 ) -> int:
     """Back up PATHs as a new restore point; only what changed since the last one is read."""
+    from backstay.backup.listing_ahead import begin_listing
+    from backstay.backup.own_places import own_places, rule_text
     from backstay.cli.content_rules import rules_from
     from backstay.cli.opening import open_repository
     from backstay.cli.progress import watched
     from backstay.cli.text import seconds, size
     from backstay.domain.errors import UsageError
+    from backstay.system.host import chosen_path
 
     output = Output(as_json=as_json, verbose=verbose)
     if not 1 <= len(backup_set) <= 64 or not backup_set.isprintable():
@@ -63,26 +69,37 @@ def command(
     if not all(paths):
         raise UsageError("one of the paths is empty", hint="name a folder or file")
     rule = rules_from(rules, exclude, default_rules=not no_default_rules)
-    repository = open_repository(
-        location,
-        output,
-        passphrase_file=passphrase_file,
-        credential=credential,
-        meanwhile="backstay.backup.workflow",
-    )
-    from backstay.backup.own_places import own_places, rule_text
-    from backstay.backup.workflow import BackupRequest, run_backup
-    from backstay.system.host import chosen_path
+    chosen = [chosen_path(path) for path in paths]
+    with ExitStack() as stack:
+        ahead: ListingAhead | None = None
 
-    request = BackupRequest(
-        [chosen_path(path) for path in paths],
-        backup_set,
-        rule + own_places(repository),
-        rule_text(rule),
-        cross_mounts=not one_file_system,
-    )
-    with watched(output) as progress:
-        outcome = run_backup(repository, request, progress)
+        def look_ahead(storage: "Storage") -> None:
+            nonlocal ahead
+            ahead = begin_listing(
+                chosen, rule + own_places(storage.location), cross_mounts=not one_file_system
+            )
+            if ahead is not None:
+                stack.callback(ahead.close)
+
+        repository = open_repository(
+            location,
+            output,
+            passphrase_file=passphrase_file,
+            credential=credential,
+            meanwhile="backstay.backup.workflow",
+            begin=look_ahead,
+        )
+        from backstay.backup.workflow import BackupRequest, run_backup
+
+        request = BackupRequest(
+            chosen,
+            backup_set,
+            rule + own_places(repository.storage.location),
+            rule_text(rule),
+            cross_mounts=not one_file_system,
+        )
+        with watched(output) as progress:
+            outcome = run_backup(repository, request, progress, ahead)
     _tell_problems(outcome.problems, output)
     manifest = outcome.point.manifest
     took = outcome.steps[-1].ended_ns - outcome.steps[0].started_ns

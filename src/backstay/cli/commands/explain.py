@@ -63,7 +63,7 @@ def _stat_of(path: bytes) -> FileStat | None:
 
 
 def _has_cache_tag(path: bytes) -> bool:
-    from backstay.backup.scan import has_cache_tag
+    from backstay.backup.listing import has_cache_tag
 
     try:
         above = os.open(os.path.dirname(b"/" + path) or b"/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
