@@ -132,7 +132,8 @@ def test_it_ends_with_its_parent(tmp_path: Path) -> None:
             "from backstay.domain.content_rule import ContentRule\n"
             "listing_ahead._BLOCK = 256\n"
             "os.sched_getaffinity = lambda process: {0, 1}\n"
-            "ahead = listing_ahead.begin_listing([os.fsencode(sys.argv[1])], ContentRule(), cross_mounts=False)\n"
+            "paths = [os.fsencode(sys.argv[1])]\n"
+            "ahead = listing_ahead.begin_listing(paths, ContentRule(), cross_mounts=False)\n"
             "print(ahead._process, flush=True)\n"
             "time.sleep(60)\n",
             str(tmp_path),
