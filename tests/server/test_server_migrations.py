@@ -21,7 +21,7 @@ INSERT INTO api_tokens (id, name, administrator_id, secret_hash, scopes, created
 
 
 def test_migrations_make_the_tables_of_this_version(database_url: str) -> None:
-    """What the migrations make is what tables.py says, on both databases."""
+    """What the migrations make is what `tables` says, on both databases."""
     database = Database(database_url)
     database.upgrade()
     database.upgrade()
