@@ -16,7 +16,8 @@ from backstay.server.access import SYSTEM
 from backstay.server.app import open_control
 from backstay.server.control import Control
 from backstay.server.settings import ServerSettings
-from backstay.server.tables import BackupSetRow, FileServer, PackRow, RestorePointRow
+from backstay.server.stored_blobs import Asker, StoredBlobs
+from backstay.server.tables import AuditEntry, BackupSetRow, FileServer, PackRow, RestorePointRow
 from backstay.storage.local import LocalStorage
 
 
@@ -62,6 +63,25 @@ def test_a_lost_database_is_rebuilt_from_the_repository_and_a_passphrase(
     again = adoption.adopt_repository(second, SYSTEM, location, "correct horse")
     assert (again.is_new, again.points.restore_points, again.packs) == (False, [], 0)
     assert second.repositories.get(adopted.repository_id).secrets.can_read
+
+
+def test_packs_that_somebody_vouches_for_count_at_once(
+    tmp_path: Path, second: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Adopted as trusted: backups rely on what is there unread, and the audit log says who wanted it."""
+    monkeypatch.setenv("BACKSTAY_STATE", str(tmp_path / "state"))
+    location = str(tmp_path / "repository")
+    repository, _ = Repository.create(LocalStorage(location, create=True), "correct horse")
+    source, content = tmp_path / "source", b"x" * 5000
+    source.mkdir()
+    (source / "file").write_bytes(content)
+    back_up(repository, source, "fs1")
+    adopted = adoption.adopt_repository(second, SYSTEM, location, "correct horse", trust_packs=True)
+    stored = StoredBlobs(second, adopted.repository_id)
+    assert stored.stored([repository.blob_id(content), bytes(32)], Asker(1, 1, 1)) == b"\1\0"
+    with second.database.read() as db:
+        entry = db.scalars(select(AuditEntry).where(AuditEntry.action == "repository.trust_packs")).one()
+    assert entry.after == {"packs": adopted.packs}
 
 
 def test_a_point_whose_server_died_before_it_was_entered_is_entered_later(

@@ -1,6 +1,7 @@
 """Poisoning, as whoever has taken over a file server would do it; and damage, found and named."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from random import Random
 
@@ -26,7 +27,7 @@ from backstay.repository.pack import HEAD, BlobKind, FrameRecord, Trailer
 from backstay.repository.repository import Repository
 from backstay.repository.tombstone import DAMAGED, read_tombstones
 from backstay.repository.verify import run_verify
-from backstay.server import pack_checks
+from backstay.server import pack_checks, reconcile
 from backstay.server.control import Control
 from backstay.server.stored_blobs import Asker, StoredBlobs
 from backstay.server.tables import AuditEntry, FileServer, JobProblem, PackRow
@@ -156,6 +157,22 @@ def test_sound_packs_are_checked_once_and_then_count_for_all(control: Control, p
     assert pack_checks.check_new(control) > 0
     assert _may_rely(control, blob_id, 999)
     assert pack_checks.check_new(control) == 0
+
+
+def test_a_pack_that_the_database_does_not_know_counts_for_nobody(
+    control: Control, protected: Protected
+) -> None:
+    """Put into the repository behind the server's back: relied on when it was taken in and checked."""
+    thief, blob_id = _thief(control), _repository(control).blob_id(CONTENT)
+    digest = store_pack(control, thief, [(blob_id, BlobKind.DATA, CONTENT, b"")])
+    with control.database.begin() as db:
+        db.delete(db.get_one(PackRow, (repository_id_of(control), digest)))
+    assert not _may_rely(control, blob_id, thief)
+    assert not _may_rely(control, blob_id, thief + 1)
+    assert reconcile.reconcile_packs(control, repository_id_of(control), settled=timedelta(0)).new == 1
+    assert not _may_rely(control, blob_id, thief + 1)
+    pack_checks.check_new(control)
+    assert _may_rely(control, blob_id, thief + 1)
 
 
 def test_a_signed_request_that_is_still_open_puts_the_check_off(

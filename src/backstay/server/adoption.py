@@ -36,7 +36,13 @@ class Adoption:
 
 
 def adopt_repository(
-    control: Control, actor: Actor, location: str, passphrase: str, *, name: str = ""
+    control: Control,
+    actor: Actor,
+    location: str,
+    passphrase: str,
+    *,
+    name: str = "",
+    trust_packs: bool = False,
 ) -> Adoption:
     """Keep the repository at `location` from now on, and rebuild its catalogue. May be repeated.
 
@@ -45,6 +51,8 @@ def adopt_repository(
     Args:
         passphrase: one of the repository's, or its recovery key.
         name: how the server calls it; empty: "default", or its id where that is taken.
+        trust_packs: file servers may rely on the packs that are there now. Otherwise on each of them only
+            when the server has read and checked it, which it does by itself.
 
     Raises:
         Conflict: the name is taken, or another location is known for this repository.
@@ -67,7 +75,13 @@ def adopt_repository(
             hint="change its location there if it was moved",
         )
     points = reconcile.adopt_points(control, actor, repository_id, settled=_AT_ONCE)
-    packs = reconcile.reconcile_packs(control, repository_id, settled=_AT_ONCE)
+    packs = reconcile.reconcile_packs(control, repository_id, settled=_AT_ONCE, trusted=trust_packs)
+    if trust_packs and packs.new:
+        with control.database.begin() as db:
+            after = {"packs": packs.new}
+            audit.record(
+                db, actor, "repository.trust_packs", repository_id, now=control.clock(), after=after
+            )
     damaged = [str(error) for error in control.repositories.get(repository_id).damaged]
     return Adoption(repository_id, row is None, points, packs.new, damaged)
 

@@ -90,7 +90,7 @@ class Intake:
             size=size,
             stored_at=self._control.clock(),
         )
-        # Before it is there: a pack that the database does not know would count as checked.
+        # Before it is there: a pack without a row is nobody's, and its own file server would send it again.
         with self._control.database.begin() as db:
             if db.get(PackRow, (grant.repository_id, row.digest)) is None:
                 db.add(row)

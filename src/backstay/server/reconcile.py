@@ -57,12 +57,14 @@ def reconcile_packs(
     repository_id: str,
     *,
     settled: timedelta = SETTLED,
+    trusted: bool = False,
     beat: Callable[[], object] = lambda: None,
 ) -> PacksFound:
     """Forget packs that are gone, and take in those that nobody knows; these are then checked like any.
 
     Args:
         settled: packs without a row that are younger are left alone; rows without a pack always for SETTLED.
+        trusted: somebody vouches for the packs that are taken in: they count without being checked.
         beat: called now and then while it goes on.
 
     Raises:
@@ -106,6 +108,7 @@ def reconcile_packs(
                 size=unknown[digest][0],
                 indexed=True,
                 stored_at=unknown[digest][1],
+                checked_at=now if trusted else None,
             )
             for digest in batch
         ]

@@ -22,10 +22,17 @@ from backstay.cli.output import Output
     "--database", metavar="URL", default="", envvar="BACKSTAY_DATABASE", help="A path, or postgresql://…"
 )
 @click.option("--name", metavar="NAME", default="", help="What the server calls it.")
+@click.option("--trust-packs", is_flag=True, help="Rely on what is stored there without checking it first.")
 @options.passphrase_file
 @options.as_json
 def command(
-    location: str, folder: Path, database: str, name: str, passphrase_file: Path | None, as_json: bool
+    location: str,
+    folder: Path,
+    database: str,
+    name: str,
+    trust_packs: bool,
+    passphrase_file: Path | None,
+    as_json: bool,
 ) -> int:
     """Keep the repository at REPO from now on, and rebuild the catalogue of what is in it.
 
@@ -44,7 +51,9 @@ def command(
     settings = ServerSettings(folder=folder.absolute(), database=database, background=False)
     control = open_control(settings)
     try:
-        adopted = adopt_repository(control, SYSTEM, location, passphrase, name=name)
+        adopted = adopt_repository(
+            control, SYSTEM, location, passphrase, name=name, trust_packs=trust_packs
+        )
     finally:
         control.database.close()
     points = adopted.points
