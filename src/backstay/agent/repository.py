@@ -9,6 +9,7 @@ from backstay.repository.encryption import FrameOpener
 from backstay.repository.index import Index
 from backstay.repository.keyring import Secrets
 from backstay.repository.layout import INDEX, MANIFESTS, digest_of
+from backstay.repository.lost_point import Link
 from backstay.repository.manifest import RestorePoint, decode_manifest
 from backstay.repository.packer import AskStored
 from backstay.repository.repository import Repository
@@ -52,6 +53,20 @@ class WriteOnlyRepository(Repository):
                 self.damaged.append(error)
         points.sort(key=lambda point: (point.manifest.time_ns, point.manifest.sequence))
         return points
+
+    def lost_latest(
+        self,
+        points: Sequence[RestorePoint],
+        chain: Sequence[RestorePoint],
+        remembered: bytes,
+        *,
+        as_it_was: bool,
+    ) -> Link | None:
+        """As Repository.lost_latest; the server knows which point is the latest of the job's set."""
+        latest = self._retrying.repeat("latest", MANIFESTS, self._gateway.latest)
+        if latest is None or any(point.id == latest.id for point in points):
+            return None
+        return Link(latest.id, latest.sequence)
 
     def load_index(self) -> Index:
         """An index that knows nothing yet, but which runs there are and which packs are condemned."""

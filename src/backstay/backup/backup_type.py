@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from backstay.backup.scan_state import ScanState
 from backstay.domain.errors import DamagedObject
 from backstay.repository.layout import INDEX, MAINTENANCE, digest_of
-from backstay.repository.manifest import RestorePoint
+from backstay.repository.lost_point import Link
 from backstay.repository.repository import Repository
 from backstay.repository.tombstone import DAMAGED, read_tombstones
 
@@ -20,7 +20,8 @@ class BackupType:
 
     Attributes:
         type: "full" for a set's first restore point, else "incremental".
-        parent: the latest restore point of the set, or None.
+        latest: the latest restore point of the set, which the next one names, or None.
+        is_lost: its manifest is gone or damaged, which nobody meant.
         trusted: whether the scan state's page of the whole tree is in the repository with all below
             it, so that an unchanged folder needs no look at its entries.
         base: restore point that the scan state rests upon from now on; empty where there is none.
@@ -30,7 +31,8 @@ class BackupType:
     """
 
     type: str
-    parent: RestorePoint | None
+    latest: Link | None
+    is_lost: bool
     trusted: bool
     base: bytes
     epoch: int
@@ -50,6 +52,8 @@ def decide_type(repository: Repository, state: ScanState, file_server: str, back
     parent = max(chain, key=lambda point: point.manifest.sequence, default=None)
     collections, damages = collection_fingerprints(repository)
     facts = state.facts
+    lost = repository.lost_latest(points, chain, facts.base, as_it_was=facts.collections == collections)
+    latest = lost or (Link(parent.id, parent.manifest.sequence) if parent is not None else None)
     base = next((point for point in points if point.id == facts.base), None)
     base_there = base is not None or not facts.base
     if facts.damages != damages:
@@ -61,12 +65,16 @@ def decide_type(repository: Repository, state: ScanState, file_server: str, back
     epoch = facts.epoch if as_it_was and facts.damages == damages else facts.epoch + 1
     top = state.whole(b"")
     trusted = top is None or top.epoch == epoch or (base is not None and top.page == base.manifest.root)
-    decided = BackupType(FULL, parent, trusted, base.id if base else b"", epoch, collections, damages, "")
-    if parent is None:
+    rests_upon = base.id if base else b""
+    if lost is not None and lost.id == facts.base:
+        # Not forgotten before a restore point that names it has been committed.
+        rests_upon = lost.id
+    decided = BackupType(FULL, latest, lost is not None, trusted, rests_upon, epoch, collections, damages, "")
+    if latest is None:
         return replace(decided, reason="there is no restore point of this set yet")
-    reason = f"restore point {parent.short_id} is the latest of this set"
+    reason = f"restore point {latest.short_id} is the latest of this set"
     if not trusted:
-        why = "stored objects were collected or damaged" if base_there else "its restore point has expired"
+        why = "stored objects were collected or damaged" if base_there else "its restore point is gone"
         reason += f"; what is remembered of the last scan is checked blob by blob, as {why}"
     return replace(decided, type=INCREMENTAL, reason=reason)
 

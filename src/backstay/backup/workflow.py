@@ -213,6 +213,13 @@ class _Backup:
                 self._repository, self._state, self._request.file_server, self._request.backup_set
             )
             messages += [f"{decided.type}: {decided.reason}"]
+            if decided.latest is not None and decided.is_lost:
+                lost = (
+                    f"the manifest of restore point {decided.latest.short_id}, the latest of this set, is lost "
+                    "or damaged: it cannot be restored; the next one is committed after the gap"
+                )
+                messages.append(lost)
+                self._progress.message(lost)
             facts = self._state.facts
             facts.base, facts.epoch = decided.base, decided.epoch
             # The lock on the scan state is ours, so whoever left these sessions open is dead.
@@ -324,14 +331,14 @@ class _Backup:
         put = self._session.put
         problem_lists = put_problems(problems, put)
         self._session.packer.flush()
-        parent, stored = decided.parent, self._session.packer.figures
+        latest, stored = decided.latest, self._session.packer.figures
         manifest = Manifest(
             version=1,
             repository=self._repository.id,
             file_server=self._request.file_server,
             backup_set=self._request.backup_set,
-            sequence=parent.manifest.sequence + 1 if parent else 1,
-            previous=parent.id if parent else b"",
+            sequence=latest.sequence + 1 if latest else 1,
+            previous=latest.id if latest else b"",
             session=self._session.id,
             time_ns=self._request.clock(),
             type=decided.type,

@@ -1,7 +1,7 @@
 """The façade: make, open, list, read, write."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from backstay.domain.errors import DamagedObject, ObjectExists, RepositoryExists
@@ -12,6 +12,7 @@ from backstay.repository.index import Index
 from backstay.repository.index_cache import IndexCache
 from backstay.repository.keys import Secrets, create_keys, open_with_passphrase
 from backstay.repository.layout import CONFIG
+from backstay.repository.lost_point import Link, lost_by_memory
 from backstay.repository.manifest import RestorePoint, read_manifests
 from backstay.repository.packer import AskStored
 from backstay.repository.recovery_sheet import RecoveryKey
@@ -89,6 +90,24 @@ class Repository:
         points, damaged = read_manifests(self.storage, self.secrets.catalogue_key)
         self.damaged += damaged
         return points
+
+    def lost_latest(
+        self,
+        points: Sequence[RestorePoint],
+        chain: Sequence[RestorePoint],
+        remembered: bytes,
+        *,
+        as_it_was: bool,
+    ) -> Link | None:
+        """The latest restore point of a set, where its manifest is lost. Raises StorageError.
+
+        Args:
+            points, chain: all restore points that can be read, and those of the set.
+            remembered: id of the latest one as this file server remembers it, or empty.
+            as_it_was: there was no garbage collection and no rebuild since that was remembered.
+        """
+        key = self.secrets.catalogue_key
+        return lost_by_memory(self.storage, key, points, chain, remembered, as_it_was=as_it_was)
 
     def load_index(self) -> Index:
         """The index as the storage has it now, tombstones considered."""

@@ -79,9 +79,7 @@ def adopt_repository(
     if trust_packs and packs.new:
         with control.database.begin() as db:
             after = {"packs": packs.new}
-            audit.record(
-                db, actor, "repository.trust_packs", repository_id, now=control.clock(), after=after
-            )
+            audit.record(db, actor, "repository.trust_packs", repository_id, now=control.clock(), after=after)
     damaged = [str(error) for error in control.repositories.get(repository_id).damaged]
     return Adoption(repository_id, row is None, points, packs.new, damaged)
 

@@ -3,14 +3,19 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload
 
-from backstay.domain.errors import NotFound
+from backstay.domain.errors import DamagedObject, NotFound, ObjectNotFound
 from backstay.repository.layout import MANIFESTS, object_name
-from backstay.repository.manifest import RestorePoint
+from backstay.repository.manifest import RestorePoint, decode_manifest
+from backstay.server import audit
+from backstay.server.access import SYSTEM
 from backstay.server.control import Control
 from backstay.server.tables import JobRow, RestorePointRow, WriterSession
+
+_log = structlog.get_logger()
 
 
 def sealed_manifest(control: Control, repository_id: str, point_id: str) -> bytes:
@@ -52,14 +57,36 @@ def enter(db: Session, point: RestorePoint, writer: WriterSession, now: datetime
 
 
 def latest_of_set(db: Session, job_id: int) -> RestorePointRow | None:
-    """The latest restore point of the set that a job backs up."""
+    """The latest restore point of the set that a job backs up, in the job's repository."""
     return db.scalars(
         select(RestorePointRow)
         .join(JobRow, JobRow.backup_set_id == RestorePointRow.backup_set_id)
-        .where(JobRow.id == job_id, RestorePointRow.expired_at.is_(None))
-        .order_by(RestorePointRow.sequence.desc())
+        .where(
+            JobRow.id == job_id,
+            RestorePointRow.repository_id == JobRow.repository_id,
+            RestorePointRow.expired_at.is_(None),
+        )
+        .order_by(RestorePointRow.sequence.desc(), RestorePointRow.committed_at.desc())
         .limit(1)
     ).first()
+
+
+def look_at_manifest(control: Control, repository_id: str, point_id: str) -> None:
+    """Mark a restore point as damaged where its manifest is lost or cannot be read. Raises StorageError."""
+    name = object_name(MANIFESTS, bytes.fromhex(point_id))
+    repository = control.repositories.get(repository_id)
+    try:
+        decode_manifest(repository.storage.get(name), repository.secrets.catalogue_key, name)
+    except (ObjectNotFound, DamagedObject) as error:
+        with control.database.begin() as db:
+            row = db.get_one(RestorePointRow, point_id)
+            # Prune may have taken it out just now.
+            if row.damaged or row.expired_at is not None:
+                return
+            row.damaged = True
+            after = {"why": error.what}
+            audit.record(db, SYSTEM, "restore_point.damaged", point_id, now=control.clock(), after=after)
+        _log.error("manifest lost", restore_point=point_id, why=error.what)
 
 
 def get_restore_point(db: Session, point_id: str) -> RestorePointRow:

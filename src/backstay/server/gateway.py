@@ -24,6 +24,7 @@ from backstay.repository.layout import (
     object_name,
     pack_name,
 )
+from backstay.server import catalogue
 from backstay.server.bodies import Bodies, small_body
 from backstay.server.control import Control
 from backstay.server.direct_intake import DirectIntake
@@ -32,7 +33,7 @@ from backstay.server.intake import Intake
 from backstay.server.problems import problem_of
 from backstay.server.restore_access import RestoreAccess
 from backstay.server.stored_blobs import Asker, StoredBlobsOfAll
-from backstay.storage.gateway import Listed
+from backstay.storage.gateway import Latest, Listed
 from backstay.storage.interface import ObjectInfo
 from backstay.storage.names import check_name, check_prefix
 
@@ -62,6 +63,7 @@ class Gateway:
             Route(f"{base}/objects/{{name:path}}", _answering(self.put), methods=["PUT"]),
             Route(f"{base}/objects/{{name:path}}", _answering(self.get), methods=["GET", "HEAD"]),
             Route(f"{base}/list/{{prefix:path}}", _answering(self.listing), methods=["GET"]),
+            Route(f"{base}/latest", _answering(self.latest), methods=["GET"]),
             Route(f"{base}/stored", _answering(self.stored), methods=["POST"]),
             Route(f"{base}/presigned/{{name:path}}", _answering(self.presign), methods=["POST"]),
             Route(f"{base}/stored-directly/{{name:path}}", _answering(self.confirm), methods=["POST"]),
@@ -165,6 +167,22 @@ class Gateway:
                 yield from (info for info in storage.list(name) if info.name.startswith(prefix))
             else:
                 yield ObjectInfo(name, size, 0.0)
+
+    async def latest(self, request: Request) -> Response:
+        """The latest restore point of the job's set, as a msgpack Latest or nil; a lost one counts."""
+        grant = await run_in_threadpool(self._grants.of, request, fresh=True)
+        if grant.reads:
+            raise refused("a restore asked for the latest restore point")
+        latest = await run_in_threadpool(self._latest, grant)
+        return Response(msgspec.msgpack.encode(latest), media_type="application/msgpack")
+
+    def _latest(self, grant: Grant) -> Latest | None:
+        with self._control.database.read() as db:
+            row = catalogue.latest_of_set(db, grant.job_id)
+        if row is None:
+            return None
+        catalogue.look_at_manifest(self._control, grant.repository_id, row.id)
+        return Latest(bytes.fromhex(row.id), row.sequence)
 
     async def stored(self, request: Request) -> Response:
         """For each 32-byte id in the body a byte: 1 where the agent may rely on the blob."""

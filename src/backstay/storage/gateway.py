@@ -64,6 +64,13 @@ class Listed(msgspec.Struct, array_like=True, frozen=True):
     content: bytes = b""
 
 
+class Latest(msgspec.Struct, array_like=True, frozen=True):
+    """The latest restore point of a job's set as it is sent: its id, and its number in the chain."""
+
+    id: bytes
+    sequence: int
+
+
 class Signed(msgspec.Struct, array_like=True, frozen=True):
     """A presigned PUT as it is sent: its address, and the headers it must have."""
 
@@ -74,6 +81,7 @@ class Signed(msgspec.Struct, array_like=True, frozen=True):
 _STORED = {200, 201, 204, 409, 412}
 
 _signed = msgspec.msgpack.Decoder(Signed)
+_latest: msgspec.msgpack.Decoder[Latest | None] = msgspec.msgpack.Decoder(Latest | None)
 _listing = msgspec.msgpack.Decoder(list[Listed])
 
 
@@ -180,6 +188,14 @@ class GatewayStorage(Storage):
         if len(body) != len(ids):
             raise StorageUnavailable("the server's answer about stored blobs has another length")
         return [answer == 1 for answer in body]
+
+    def latest(self) -> Latest | None:
+        """The latest restore point of the job's set, be its manifest there or lost; None: there is none."""
+        answer = self._channel.send("GET", "latest")
+        if answer.status == _NOT_FOUND:
+            # A server of before there was this question.
+            return None
+        return _decoded(_latest, answer.body, "the latest restore point")
 
     def data_key(self, pack: str, sealed_key: bytes) -> bytes:
         """The data key sealed in a pack (hexadecimal digest) that the restore needs. Raises StorageError."""

@@ -51,9 +51,7 @@ def command(
     settings = ServerSettings(folder=folder.absolute(), database=database, background=False)
     control = open_control(settings)
     try:
-        adopted = adopt_repository(
-            control, SYSTEM, location, passphrase, name=name, trust_packs=trust_packs
-        )
+        adopted = adopt_repository(control, SYSTEM, location, passphrase, name=name, trust_packs=trust_packs)
     finally:
         control.database.close()
     points = adopted.points
