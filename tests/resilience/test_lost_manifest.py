@@ -1,4 +1,4 @@
-"""The manifest of a set's latest restore point is lost in the server's storage: backups go on, it is named."""
+"""A set's latest manifest is lost in the server's storage: backups go on, and the loss is named."""
 
 import os
 from pathlib import Path

@@ -215,8 +215,8 @@ class _Backup:
             messages += [f"{decided.type}: {decided.reason}"]
             if decided.latest is not None and decided.is_lost:
                 lost = (
-                    f"the manifest of restore point {decided.latest.short_id}, the latest of this set, is lost "
-                    "or damaged: it cannot be restored; the next one is committed after the gap"
+                    f"the manifest of restore point {decided.latest.short_id}, the latest of this set, "
+                    "is lost or damaged: it cannot be restored; the next one is committed after the gap"
                 )
                 messages.append(lost)
                 self._progress.message(lost)
