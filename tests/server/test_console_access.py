@@ -10,11 +10,12 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
+from backstay.protocol.report import LookAnswer, LookedEntry
 from backstay.server import passwords
 from backstay.server.access import Role
 from backstay.server.app import create_app
 from backstay.server.control import Control
-from backstay.server.tables import Administrator, JobMessage, JobProblem
+from backstay.server.tables import Administrator, AgentLogLine, FileServer, JobMessage, JobProblem, LookRow
 from backstay.server.web.router import FAMILIES
 from backstay.server.web.visit import HEADERS
 
@@ -169,7 +170,7 @@ def test_every_page_answers_and_may_load_nothing_from_elsewhere(
     browser = browser_of("administrator")
     checked = 0
     for path in pages("GET"):
-        if path in _NO_SESSION_NEEDED or "point_id" in path or path.endswith("/live"):
+        if path in _NO_SESSION_NEEDED or "point_id" in path or "look_id" in path or path.endswith("/live"):
             continue
         answer = browser.get(filled(path))
         assert answer.status_code in {200, 303} or "/storage/" in path, path
@@ -276,3 +277,35 @@ def test_what_destroys_asks_for_the_name(browser_of: Browsers, control: Control)
         answer = browser.post(path, data={"csrf_token": token, "confirmation": "something else"})
         assert answer.status_code == 422, path
     assert "Nightly" in browser.get("/policies").text
+
+
+@on_sqlite
+def test_what_an_agent_tells_of_its_disk_and_log_is_never_markup(
+    browser_of: Browsers, control: Control
+) -> None:
+    """Names, reasons and log lines stand there as text, and lead nowhere else."""
+    seed(control, 1, 1)
+    with control.database.begin() as db:
+        server = db.get_one(FileServer, 1)
+        server.last_seen_at = control.clock()
+        evil = '"><script>alert(1)</script>\x1b'
+        db.add(AgentLogLine(file_server_id=1, at=control.clock(), level="error", text=evil))
+    browser = browser_of("operator")
+    form = {"csrf_token": csrf_of(browser), "on_server": "1", "path": "/srv", "text": "*.tmp"}
+    asked = re.search(r'hx-get="(/looks/\d+)"', browser.post("/looks", data=form).text)
+    assert asked is not None
+    assert "hx-get" in browser.get(asked[1]).text
+    entries = [
+        LookedEntry(path=b"/srv/" + evil.encode(), kind=kind, included=kind == "folder", reason=evil)
+        for kind in ("folder", "file", "link")
+    ]
+    above = [LookedEntry(path=b"/srv", kind="folder", included=True)]
+    told = LookAnswer(found="folder", entries=entries, above=above, left_out=entries, left_out_files=2)
+    with control.database.begin() as db:
+        db.query(LookRow).one().answer = told.model_dump(mode="json")
+        db.query(LookRow).one().answered_at = control.clock()
+    for page in (browser.get(asked[1]).text, browser.get("/file-servers/1").text):
+        assert "alert(1)" in page
+        assert "<script>alert" not in page
+        assert "\\x1b" in page
+    assert browser_of("administrator").get(asked[1]).status_code == 404

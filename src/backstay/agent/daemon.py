@@ -13,6 +13,7 @@ import structlog
 import backstay
 from backstay.agent import machine
 from backstay.agent.inventory import take_inventory
+from backstay.agent.recent_log import RECENT
 from backstay.agent.reporter import Reporter
 from backstay.agent.repository import error_line
 from backstay.agent.settings import AgentSettings
@@ -26,7 +27,7 @@ from backstay.domain.errors import (
 )
 from backstay.protocol.client import AgentClient
 from backstay.protocol.report import Outcome
-from backstay.protocol.ticket import BackupTicket, Greeting, RestoreTicket
+from backstay.protocol.ticket import BackupTicket, Greeting, LookTicket, RestoreTicket
 from backstay.system.calls import os
 from backstay.system.host import lock_file
 
@@ -58,6 +59,7 @@ def run(folder: Path, stop: threading.Event, own_folders: Sequence[Path] = ()) -
         NotSignedIn: the credential was revoked.
     """
     settings = AgentSettings.load(folder)
+    RECENT.listen()
     os.environ.setdefault("BACKSTAY_STATE", str(folder / "state"))
     os.environ.setdefault("BACKSTAY_CACHE", str(folder / "cache"))
     with _only_one(folder):
@@ -104,6 +106,7 @@ class _Daemon:
         self._stop = stop
         self._own_folders = own_folders
         self._jobs: dict[int, threading.Thread] = {}
+        self._looking: threading.Thread | None = None
         self._freed = threading.Event()
         self._inventory_due = 0.0
         self._known = False
@@ -141,24 +144,32 @@ class _Daemon:
         self._jobs = {job: thread for job, thread in self._jobs.items() if thread.is_alive()}
         room = MOST_JOBS - len(self._jobs)
         asked_ns = time.time_ns()
-        reply = self._client.lease(
-            Greeting(
-                instance=machine.INSTANCE,
-                first=not self._known,
-                machine_id=machine.machine_id(),
-                boot_id=machine.boot_id(),
-                system="windows" if sys.platform == "win32" else "linux",
-                version=backstay.__version__,
-                time_ns=asked_ns,
-                busy=list(self._jobs),
-                room=room,
-                # The first question is answered at once: then the server knows who speaks.
-                wait_seconds=0 if room <= 0 or not self._inventory_due else _POLL_SECONDS,
-            )
+        told = RECENT.take()
+        greeting = Greeting(
+            instance=machine.INSTANCE,
+            first=not self._known,
+            machine_id=machine.machine_id(),
+            boot_id=machine.boot_id(),
+            system="windows" if sys.platform == "win32" else "linux",
+            version=backstay.__version__,
+            time_ns=asked_ns,
+            busy=list(self._jobs),
+            room=room,
+            looks=True,
+            log=told,
+            # The first question is answered at once: then the server knows who speaks.
+            wait_seconds=0 if room <= 0 or not self._inventory_due else _POLL_SECONDS,
         )
+        try:
+            reply = self._client.lease(greeting)
+        except BackstayError:
+            RECENT.give_back(told)
+            raise
         self._known = True
         ahead_ns = reply.server_time_ns - time.time_ns()
-        if reply.ticket is not None and not self._stop.is_set():
+        if isinstance(reply.ticket, LookTicket):
+            self._look(reply.ticket)
+        elif reply.ticket is not None and not self._stop.is_set():
             self._start(reply.ticket, ahead_ns)
         elif room <= 0:
             self._freed.wait(_BUSY_POLL_SECONDS)
@@ -169,6 +180,24 @@ class _Daemon:
             return
         self._client.inventory(take_inventory())
         self._inventory_due = time.monotonic() + _INVENTORY_SECONDS
+
+    def _look(self, ticket: LookTicket) -> None:
+        """Answer a question about the disk, one at a time: a disk that hangs holds up nothing else."""
+        if self._looking is not None and self._looking.is_alive():
+            _log.warning("no look: the one before is not done", look=ticket.job)
+            return
+        self._looking = threading.Thread(target=self._tell_look, args=(ticket,), name="look", daemon=True)
+        self._looking.start()
+
+    def _tell_look(self, ticket: LookTicket) -> None:
+        from backstay.agent.looking import look
+
+        _log.info("asked to look at the disk", path=os.fsdecode(ticket.path))
+        try:
+            self._client.outcome(ticket.job, look(ticket, self._own_folders))
+        except BackstayError as error:
+            # Nobody waits for it long enough for another attempt.
+            _log.warning("look not told", what=error_line(error))
 
     def _start(self, ticket: Ticket, ahead_ns: int) -> None:
         thread = threading.Thread(

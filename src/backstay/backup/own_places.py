@@ -23,7 +23,12 @@ def own_places(location: str, others: Sequence[Path] = ()) -> ContentRule:
         location: of the repository's storage.
         others: further folders of Backstay on this machine.
     """
-    places = [Path(location), cache_root(), state_root(), *others]
+    return leaving_out([Path(location), *others])
+
+
+def leaving_out(others: Sequence[Path]) -> ContentRule:
+    """Leaves out these folders, and what Backstay remembers on this machine."""
+    places = [*others, cache_root(), state_root()]
     lines = [
         b"/" + _SPECIAL.sub(rb"\\\1", chosen_path(str(place.resolve())).lstrip(b"/")) + b"/"
         for place in places

@@ -71,6 +71,44 @@ class ReportReply(_Message):
     server_time_ns: int = 0
 
 
+class LookedEntry(_Message):
+    """A path on the disk, whether a content rule takes it in, and why."""
+
+    path: PathBytes
+    kind: Literal["folder", "file", "link", "other"]
+    size: int = 0
+    included: bool
+    reason: Words = Field(default="", max_length=1000)
+
+
+class LookAnswer(_Message):
+    """What an agent found where it was asked to look.
+
+    Attributes:
+        found: what is there: "folder", "file" (whatever is no folder), or "nothing".
+        above: the path and each folder above it, from the top to the first that is left out.
+        entries: of the folder, folders first; `more`: it has further ones.
+        left_out: below the folder, the first of what the rule leaves out.
+        files, bytes: below the folder, that would be backed up; `left_out_files`, `left_out_bytes`,
+            `left_out_folders`: that would not, a folder without what is in it.
+        complete: all below was looked at; else it took too long, or is too much.
+        problem: why it could not be looked at, in words.
+    """
+
+    found: Literal["folder", "file", "nothing"] = "nothing"
+    above: list[LookedEntry] = Field(default=[], max_length=256)
+    entries: list[LookedEntry] = Field(default=[], max_length=1000)
+    more: bool = False
+    left_out: list[LookedEntry] = Field(default=[], max_length=100)
+    files: Count = 0
+    bytes: Count = 0
+    left_out_files: Count = 0
+    left_out_bytes: Count = 0
+    left_out_folders: Count = 0
+    complete: bool = True
+    problem: Words = Field(default="", max_length=1000)
+
+
 class Outcome(_Message):
     """How a job ended. May be repeated: only the first counts.
 
@@ -80,6 +118,7 @@ class Outcome(_Message):
         figures: what the job did, by name.
         problems: the files with problems, the first 10,000; `problem_count`: of all.
         retryable: whether another attempt may succeed.
+        look: the answer to a LookTicket, which is no job: nothing else of the outcome counts then.
     """
 
     epoch: int
@@ -93,6 +132,7 @@ class Outcome(_Message):
     messages: list[Words] = Field(default=[], max_length=1000)
     problems: list[ProblemReport] = Field(default=[], max_length=10_000)
     problem_count: Count = 0
+    look: LookAnswer | None = None
 
 
 class OutcomeReply(_Message):

@@ -33,6 +33,9 @@ def _clean(value: object) -> object:
 Words = Annotated[str, BeforeValidator(_clean)]
 """Text for people, maybe made of names that are no text: whatever it was, it can be sent and kept."""
 
+MOST_LOG_LINES = 50
+"""So many lines of its log an agent tells at once."""
+
 Count = Annotated[int, Field(ge=0, le=1 << 53)]
 
 
@@ -98,7 +101,37 @@ class RestoreTicket(_Message):
     repository: RepositoryAccess
 
 
-Ticket = Annotated[BackupTicket | RestoreTicket, Field(discriminator="kind")]
+class LookTicket(_Message):
+    """A question, what a content rule would leave out of a folder as it is on the disk now; reads names only.
+
+    It is no job: it takes no room among them, nothing is written, and its *outcome* is its answer.
+
+    Attributes:
+        job: its number, of a series of its own.
+        path: the folder or file.
+        most_entries: so many of its entries are told; `seconds`: nothing is looked at for longer.
+    """
+
+    kind: Literal["look"] = "look"
+    job: int
+    epoch: int
+    path: PathBytes
+    rule: str
+    default_rules: bool
+    cross_mounts: bool = False
+    most_entries: int = 500
+    seconds: float = 3.0
+
+
+Ticket = Annotated[BackupTicket | RestoreTicket | LookTicket, Field(discriminator="kind")]
+
+
+class LogLine(_Message):
+    """A line of the agent's own log; the time by its clock, nanoseconds since the epoch."""
+
+    at_ns: int = Field(ge=0, lt=1 << 63)
+    level: Words = Field(max_length=16)
+    text: Words = Field(max_length=1000)
 
 
 class Greeting(_Message):
@@ -112,6 +145,8 @@ class Greeting(_Message):
         time_ns: its clock, nanoseconds since the epoch.
         busy: jobs that it is running.
         room: how many more jobs it would take now; 0: none, it only says that it is there.
+        looks: it also answers questions about its disk (LookTicket), whatever its room.
+        log: lines of its log that the server has not got yet, the oldest first.
     """
 
     instance: Words = Field(min_length=1, max_length=64)
@@ -123,6 +158,8 @@ class Greeting(_Message):
     time_ns: int = Field(ge=0, lt=1 << 63)
     busy: list[Count] = Field(default=[], max_length=64)
     room: int = 1
+    looks: bool = False
+    log: list[LogLine] = Field(default=[], max_length=MOST_LOG_LINES)
     wait_seconds: float = Field(default=25.0, ge=0, le=60)
 
 

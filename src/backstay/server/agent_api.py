@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated
@@ -34,7 +33,7 @@ from backstay.protocol.ticket import (
     RestoreTicket,
     Ticket,
 )
-from backstay.server import fleet, job_queue
+from backstay.server import agent_logs, fleet, job_queue, looks
 from backstay.server.api.dependencies import ControlDep
 from backstay.server.catalogue import sealed_manifest
 from backstay.server.control import Control
@@ -111,8 +110,8 @@ async def lease(control: ControlDep, request: Request, agent: Agent, greeting: G
     with waiting_agents.waiting(agent.file_server_id) as called:
         while not await request.is_disconnected():
             called.clear()
-            if greeting.room > 0:
-                ticket = await run_in_threadpool(_next_ticket, control, agent, greeting.busy)
+            if greeting.room > 0 or greeting.looks:
+                ticket = await run_in_threadpool(_next_ticket, control, agent, greeting)
             left = ends - time.monotonic()
             if ticket is not None or left <= 0 or control.stopping.is_set():
                 break
@@ -151,20 +150,26 @@ def _take_in(control: Control, agent: AgentId, greeting: Greeting, address: str,
         server.address = address
         server.system, server.version = greeting.system, greeting.version
         server.clock_offset = greeting.time_ns / 1e9 - now.timestamp()
+        agent_logs.keep(db, server, greeting.log, now)
 
 
-def _next_ticket(control: Control, agent: AgentId, busy: Sequence[int]) -> Ticket | None:
+def _next_ticket(control: Control, agent: AgentId, greeting: Greeting) -> Ticket | None:
     now = control.clock()
+    busy = greeting.busy
     # Most questions find nothing: they only read, and take no turn among the writers.
     with control.database.read() as db:
         server = fleet.identify(db, agent.file_server_id, agent.secret)
         fleet.require_instance(server, agent.instance)
-        if not job_queue.has_work(db, server, agent.instance, busy, now):
+        asked = greeting.looks and looks.has_question(db, server, now)
+        work = greeting.room > 0 and job_queue.has_work(db, server, agent.instance, busy, now)
+        if not asked and not work:
             return None
     with control.database.begin() as db:
         server = fleet.identify(db, agent.file_server_id, agent.secret)
         fleet.require_instance(server, agent.instance)
-        job = job_queue.lease_for_agent(db, server, agent.instance, now, busy)
+        if asked and (look := looks.take(db, server, agent.instance, now)) is not None:
+            return look
+        job = job_queue.lease_for_agent(db, server, agent.instance, now, busy) if work else None
         if job is None:
             return None
         repository = db.get_one(RepositoryRow, job.repository_id)
@@ -276,6 +281,11 @@ def report(control: ControlDep, agent: Agent, job_id: JobNumber, message: Report
 def outcome(control: ControlDep, agent: Agent, job_id: JobNumber, message: Outcome) -> OutcomeReply:
     """Take in how a job ended. Said twice, or too late, it changes nothing, and the answer says so."""
     now = control.clock()
+    if message.look is not None:
+        with control.database.begin() as db:
+            server = fleet.identify(db, agent.file_server_id, agent.secret)
+            looks.answered(db, server, agent.instance, job_id, message.epoch, message.look, now)
+        return OutcomeReply(state=message.state)
     with control.database.begin() as db:
         told = _told_before(db, agent, job_id, message)
         if told is not None:

@@ -12,7 +12,7 @@ import structlog
 from starlette.concurrency import run_in_threadpool
 
 from backstay.domain.errors import BackstayError
-from backstay.server import job_queue
+from backstay.server import job_queue, looks
 from backstay.server.control import Control
 
 _LOOK_EVERY_SECONDS = 2.0
@@ -64,7 +64,8 @@ class WaitingAgents:
 
     def _with_work(self) -> list[int]:
         with self._control.database.read() as db:
-            return job_queue.file_servers_with_work(db, self._control.clock())
+            now = self._control.clock()
+            return [*job_queue.file_servers_with_work(db, now), *looks.file_servers_asked(db, now)]
 
     def _call(self, file_server_ids: list[int]) -> None:
         for number in file_server_ids:

@@ -85,8 +85,21 @@ class ProtocolAgent:
             self.busy.add(ticket["job"])
         return ticket
 
-    def ask_for_work(self, *, room: int = 1, wait_seconds: float = 0, clock_ahead: float = 0) -> Any:
-        """As `lease`, with the answer as it came."""
+    def ask_for_work(
+        self,
+        *,
+        room: int = 1,
+        wait_seconds: float = 0,
+        clock_ahead: float = 0,
+        looks: bool = False,
+        log: list[dict[str, Any]] | None = None,
+    ) -> Any:
+        """As `lease`, with the answer as it came.
+
+        Args:
+            looks: whether it also answers questions about its disk.
+            log: lines of its log, as protocol.ticket.LogLine.
+        """
         greeting = {
             "instance": self.instance,
             "machine_id": self.machine_id,
@@ -98,6 +111,8 @@ class ProtocolAgent:
             "busy": sorted(self.busy)[-64:],
             "room": room,
             "wait_seconds": wait_seconds,
+            "looks": looks,
+            "log": log or [],
         }
         answer = self._post("/agent/v1/lease", greeting)
         self._first = self._first and answer.status_code != 200

@@ -156,6 +156,32 @@ def test_a_policy_says_what_it_would_do_before_it_is_saved(stack: Stack, page: P
     expect(page.get_by_role("link", name="Nightly")).to_be_visible()
 
 
+def test_a_rule_is_tried_on_the_real_disk(stack: Stack, page: Page, data: Path) -> None:
+    """The agent says of each entry what decides; folders can be entered, and every change asks anew."""
+    (data / "app" / "new on disk.md").touch()
+    page.goto(f"{stack.url}/rules/new")
+    page.get_by_label("Lines").fill("# notes\n*.md\n")
+    page.get_by_label("On the disk of").select_option(label="fs-story")
+    look = page.locator("#look")
+    expect(look).to_contain_text("2 files of")
+    look.get_by_role("button", name="app/").click()
+    expect(look.get_by_role("listitem").filter(has_text="new on disk.md")).to_contain_text("notes")
+    expect(look).to_contain_text("<img src=x onerror=alert(1)>.txt")
+    page.get_by_label("Lines").fill("main.py\n")
+    page.get_by_label("Lines").blur()
+    expect(look.get_by_role("listitem").filter(has_text="main.py")).to_contain_text("line 1")
+    expect(look.get_by_role("button", name="projects")).to_be_visible()
+
+
+def test_the_agents_log_is_on_its_page(stack: Stack, page: Page) -> None:
+    """What it did last, as it told it."""
+    page.goto(f"{stack.url}/file-servers")
+    page.get_by_role("link", name="fs-story").click()
+    log = page.get_by_label("Agent log")
+    expect(log).to_contain_text("agent started")
+    expect(log).to_contain_text("job ended")
+
+
 def test_a_stopped_agent_is_seen(stack: Stack, page: Page) -> None:
     """It is shown as silent, an alert says so, and a backup by hand fails at once with the reason."""
     stack.stop("fs-story", signal.SIGKILL)
@@ -173,6 +199,13 @@ def test_a_stopped_agent_is_seen(stack: Stack, page: Page) -> None:
         control.database.close()
     page.goto(f"{stack.url}/file-servers")
     expect(page.get_by_role("row").filter(has_text="fs-story").get_by_text("Silent")).to_be_visible()
+    page.goto(f"{stack.url}/rules/new")
+    page.get_by_label("Lines").fill("*.md\n")
+    page.get_by_label("On the disk of").select_option(label="fs-story")
+    expect(page.locator("#look")).to_contain_text("is not connected")
+    expect(page.locator("#look")).to_contain_text("Instead, what its newest copy holds")
+    expect(page.locator("#look")).to_contain_text("readme.md")
+    page.goto(f"{stack.url}/file-servers")
     page.get_by_role("link", name="Alerts").click()
     alert = page.get_by_role("listitem").filter(has_text="Agent silent")
     expect(alert).to_contain_text("fs-story")

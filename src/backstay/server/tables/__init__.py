@@ -7,7 +7,7 @@ steps) is JSON; everything that is searched or joined is a column. Paths are byt
 from backstay.server.tables.alerts import AlertRow, Delivery, NotificationChannel
 from backstay.server.tables.backup_sets import BackupSetRow, ContentRuleRow, PolicyRow
 from backstay.server.tables.base import LONG_AGO, Base, UtcDateTime
-from backstay.server.tables.file_servers import EnrolmentToken, FileServer
+from backstay.server.tables.file_servers import AgentLogLine, EnrolmentToken, FileServer, LookRow
 from backstay.server.tables.jobs import JobMessage, JobProblem, JobRow
 from backstay.server.tables.people import Administrator, ApiToken, AuditEntry, SignInFailures, SignInSession
 from backstay.server.tables.repositories import RepositoryFigures, RepositoryRow, UpkeepTask
@@ -17,6 +17,7 @@ from backstay.server.tables.whole_server import Setting, Turn
 __all__ = [
     "LONG_AGO",
     "Administrator",
+    "AgentLogLine",
     "AlertRow",
     "ApiToken",
     "AuditEntry",
@@ -29,6 +30,7 @@ __all__ = [
     "JobMessage",
     "JobProblem",
     "JobRow",
+    "LookRow",
     "NotificationChannel",
     "PackRow",
     "PolicyRow",

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import String, Text
+from sqlalchemy import ForeignKey, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from backstay.server.tables.base import Base
@@ -48,6 +48,42 @@ class FileServer(Base):
     policy_layer: Mapped[dict[str, Any]] = mapped_column(default=dict)
     inventory: Mapped[dict[str, Any]] = mapped_column(default=dict)
     sets: Mapped[list["BackupSetRow"]] = relationship(back_populates="file_server")
+
+
+class AgentLogLine(Base):
+    """A line of an agent's own log, the last few hundred of each; the time by the server's clock."""
+
+    __tablename__ = "agent_log_lines"
+    __table_args__ = (Index("ix_agent_log_lines_of", "file_server_id", "id"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    file_server_id: Mapped[int] = mapped_column(ForeignKey("file_servers.id"))
+    at: Mapped[datetime]
+    level: Mapped[str] = mapped_column(String(16))
+    text: Mapped[str] = mapped_column(Text)
+
+
+class LookRow(Base):
+    """A question about what is on a file server's disk, and its answer; kept for minutes.
+
+    Attributes:
+        asked_by: the only one who is told the answer.
+        request: fields of a LookTicket.
+        epoch: rises each time that it is handed to an agent; `taken_by`: its process.
+        answer: a LookAnswer.
+    """
+
+    __tablename__ = "looks"
+    __table_args__ = (Index("ix_looks_of", "file_server_id", "asked_at"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    file_server_id: Mapped[int] = mapped_column(ForeignKey("file_servers.id"))
+    asked_by: Mapped[str] = mapped_column(String(255))
+    asked_at: Mapped[datetime]
+    request: Mapped[dict[str, Any]]
+    epoch: Mapped[int] = mapped_column(default=0)
+    taken_by: Mapped[str] = mapped_column(String(64), default="")
+    taken_at: Mapped[datetime | None]
+    answered_at: Mapped[datetime | None]
+    answer: Mapped[dict[str, Any]] = mapped_column(default=dict)
 
 
 class EnrolmentToken(Base):

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends
 from starlette.responses import Response
 
 from backstay.domain.errors import UsageError
-from backstay.server import fleet, jobs
+from backstay.server import agent_logs, fleet, jobs
 from backstay.server.access import Permission
 from backstay.server.coverage import coverage_of
 from backstay.server.protection import standings
@@ -102,6 +102,7 @@ def show(visit: Annotated[Visit, Depends(seeing(Permission.VIEW))], server_id: i
         sets = standings(db, visit.now, file_server_id=server_id)
         covered = coverage_of(db, server, visit.now)
         recent, _ = jobs.list_jobs(db, jobs.JobFilter(file_server_id=server_id), limit=10)
+        log = agent_logs.lines_of(db, server_id)
     return visit.page(
         "file_server.html",
         here="file_servers",
@@ -111,6 +112,7 @@ def show(visit: Annotated[Visit, Depends(seeing(Permission.VIEW))], server_id: i
         jobs=recent,
         view=job_view,
         covered=covered,
+        log=log,
         names={one.id: one.name for one in covered.sets},
     )
 

@@ -9,12 +9,14 @@ from starlette.responses import Response
 
 from backstay.domain.content_rule import Verdict
 from backstay.domain.errors import BackstayError, UsageError
-from backstay.server import browsing, content_rules, previews, protection, rule_effects
+from backstay.server import browsing, content_rules, fleet, previews, protection, rule_effects
 from backstay.server.access import Permission
 from backstay.server.tables import ContentRuleRow
 from backstay.server.web.visit import PageRoute, SentForm, Visit, changing, seeing, text_of
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False, prefix="/rules")
+
+_MOST_CHOICES = 2000
 
 
 @router.get("")
@@ -147,6 +149,7 @@ def _form(
     with visit.control.database.read() as db:
         using = content_rules.sets_under(db, row) if row is not None else []
         servers = {one.id: one.file_server for one in using}
+        machines, _ = fleet.list_file_servers(db, limit=_MOST_CHOICES)
         candidates = [one for one in protection.standings(db, visit.now) if one.newest is not None][:200]
     return visit.page(
         "rule.html",
@@ -166,4 +169,6 @@ def _form(
         servers=servers,
         candidates=[(one.set.id, f"{one.set.file_server.name} / {one.set.name}") for one in candidates],
         first=using[0].id if using else "",
+        file_servers=[(one.id, one.name) for one in machines],
+        on_server=using[0].file_server_id if using else "",
     )
