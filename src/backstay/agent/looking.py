@@ -11,8 +11,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-from backstay.backup.own_places import leaving_out
 from backstay.backup.listing import has_cache_tag
+from backstay.backup.own_places import leaving_out
 from backstay.domain.content_rule import ContentRule, Verdict
 from backstay.domain.default_rules import rules_of_this_system
 from backstay.domain.entry import FileStat
