@@ -4,30 +4,43 @@ import threading
 
 import zstandard
 
-# Chosen by measuring on 1 MiB frames of small files (docs/decisions/0006-compression.md): a third
-# faster than level 3 for 6 % more bytes, and five times faster on what cannot be compressed. The
-# small hash table stays in the cache also where two threads share a core.
-_PARAMETERS = zstandard.ZstdCompressionParameters(
-    window_log=20,
-    hash_log=15,
-    chain_log=12,
-    search_log=1,
-    min_match=5,
-    strategy=zstandard.STRATEGY_FAST,
-    write_content_size=True,
-    write_checksum=False,
-)
+
+def _fast(least_match: int) -> zstandard.ZstdCompressionParameters:
+    # The small hash table stays in the cache also where two threads share a core.
+    return zstandard.ZstdCompressionParameters(
+        window_log=20,
+        hash_log=15,
+        chain_log=12,
+        search_log=1,
+        min_match=least_match,
+        strategy=zstandard.STRATEGY_FAST,
+        write_content_size=True,
+        write_checksum=False,
+    )
+
+
+# Chosen by measuring (docs/decisions/0006-compression.md): in many small files together, matches
+# shorter than seven bytes cost more time than they save bytes; in large text files they count.
+_OF_MANY = _fast(7)
+_OF_ONE = _fast(5)
 
 _local = threading.local()
 
 
-def compress(data: bytes | bytearray | memoryview) -> bytes:
-    """One Zstandard frame that carries its content size."""
+def compress(data: bytes | bytearray | memoryview, *, of_many: bool = False) -> bytes:
+    """One Zstandard frame that carries its content size.
+
+    Args:
+        of_many: the data are many small pieces, where speed counts for more than the last bytes.
+    """
     try:
-        compressor: zstandard.ZstdCompressor = _local.compressor
+        compressors: tuple[zstandard.ZstdCompressor, zstandard.ZstdCompressor] = _local.compressors
     except AttributeError:
-        compressor = _local.compressor = zstandard.ZstdCompressor(compression_params=_PARAMETERS)
-    return compressor.compress(data)
+        compressors = _local.compressors = (
+            zstandard.ZstdCompressor(compression_params=_OF_ONE),
+            zstandard.ZstdCompressor(compression_params=_OF_MANY),
+        )
+    return compressors[of_many].compress(data)
 
 
 def decompress(data: bytes | bytearray | memoryview, length: int) -> bytes:

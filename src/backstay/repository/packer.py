@@ -250,7 +250,8 @@ class Packer:
             if not frame.ids:
                 frame.large = None
                 return None
-        sealed = self._key.seal_frame(number, compress(frame.raw()))
+        content = compress(frame.raw(), of_many=frame.large is None)
+        sealed = self._key.seal_frame(number, content)
         frame.large = None
         return sealed
 
