@@ -1,13 +1,16 @@
 """A server with a real database, SQLite or PostgreSQL, and its API without a network between."""
 
+import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
@@ -28,6 +31,9 @@ from backstay.storage.registry import open_storage
 from backstay.testing.postgres import PostgresServer, running_postgres
 
 logs.configure("error")
+
+PASSWORD = "a calm sea at dawn"
+"""Of everybody in `people`."""
 
 
 class MovableClock:
@@ -194,3 +200,58 @@ def cheap_hashes() -> Iterator[None]:
         passwords._nobodys_hash.cache_clear()
         yield
     passwords._nobodys_hash.cache_clear()
+
+
+@pytest.fixture
+def app(control: Control) -> FastAPI:
+    """The application."""
+    return create_app(control)
+
+
+@cache
+def kept_password() -> str:
+    """The hash of everybody's password, made once: it is slow on purpose."""
+    return passwords.hashed(PASSWORD)
+
+
+@pytest.fixture
+def people(control: Control) -> None:
+    """One administrator of each role, named as the role."""
+    with control.database.begin() as db:
+        for role in Role:
+            db.add(
+                Administrator(
+                    name=role.value,
+                    role=role.value,
+                    password_hash=kept_password(),
+                    created_at=control.clock(),
+                )
+            )
+
+
+Browsers = Callable[[str], TestClient]
+
+
+@pytest.fixture
+def browser_of(app: FastAPI, people: None) -> Iterator[Browsers]:
+    """Browsers in which somebody has signed in."""
+    with TestClient(app, base_url="http://backstay.test", follow_redirects=False) as first:
+
+        def signed_in(name: str) -> TestClient:
+            browser = (
+                first
+                if not first.cookies
+                else TestClient(app, base_url="http://backstay.test", follow_redirects=False)
+            )
+            answer = browser.post("/sign-in", data={"name": name, "password": PASSWORD})
+            assert answer.status_code == 303
+            return browser
+
+        yield signed_in
+
+
+def csrf_of(browser: TestClient) -> str:
+    """The token that the forms of a session carry."""
+    found = re.search(r'name="csrf_token" value="([^"]+)"', browser.get("/account").text)
+    assert found is not None
+    return found.group(1)

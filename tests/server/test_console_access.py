@@ -1,25 +1,21 @@
 """Who gets to see and do what in the console, and what a hostile page or name can do: nothing."""
 
 import re
-from collections.abc import Callable, Iterator
-from functools import cache
 
 import pytest
 from bench.console_seed import seed
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
+from tests.server.conftest import PASSWORD, Browsers, csrf_of
 
 from backstay.protocol.report import LookAnswer, LookedEntry
-from backstay.server import passwords
 from backstay.server.access import Role
-from backstay.server.app import create_app
 from backstay.server.control import Control
-from backstay.server.tables import Administrator, AgentLogLine, FileServer, JobMessage, JobProblem, LookRow
+from backstay.server.tables import AgentLogLine, FileServer, JobMessage, JobProblem, LookRow
 from backstay.server.web.router import FAMILIES
 from backstay.server.web.visit import HEADERS
 
-PASSWORD = "a calm sea at dawn"
 on_sqlite = pytest.mark.parametrize("control", ["sqlite"], indirect=True)
 """For what does not depend on the database."""
 
@@ -38,54 +34,6 @@ _ROLES = {
 }
 
 
-@pytest.fixture
-def app(control: Control) -> FastAPI:
-    """The application."""
-    return create_app(control)
-
-
-@cache
-def kept_password() -> str:
-    """The hash of everybody's password, made once: it is slow on purpose."""
-    return passwords.hashed(PASSWORD)
-
-
-@pytest.fixture
-def people(control: Control) -> None:
-    """One administrator of each role, named as the role."""
-    with control.database.begin() as db:
-        for role in Role:
-            db.add(
-                Administrator(
-                    name=role.value,
-                    role=role.value,
-                    password_hash=kept_password(),
-                    created_at=control.clock(),
-                )
-            )
-
-
-Browsers = Callable[[str], TestClient]
-
-
-@pytest.fixture
-def browser_of(app: FastAPI, people: None) -> Iterator[Browsers]:
-    """Browsers in which somebody has signed in."""
-    with TestClient(app, base_url="http://backstay.test", follow_redirects=False) as first:
-
-        def signed_in(name: str) -> TestClient:
-            browser = (
-                first
-                if not first.cookies
-                else TestClient(app, base_url="http://backstay.test", follow_redirects=False)
-            )
-            answer = browser.post("/sign-in", data={"name": name, "password": PASSWORD})
-            assert answer.status_code == 303
-            return browser
-
-        yield signed_in
-
-
 def pages(method: str) -> list[str]:
     """Addresses of the console's routes."""
     routes = [route for family in FAMILIES for route in family.routes]
@@ -95,13 +43,6 @@ def pages(method: str) -> list[str]:
 def filled(path: str) -> str:
     """The address with something in each of its places."""
     return re.sub(r"\{[a-z_]+_id(?::\w+)?\}", "1", path)
-
-
-def csrf_of(browser: TestClient) -> str:
-    """The token that the forms of a session carry."""
-    found = re.search(r'name="csrf_token" value="([^"]+)"', browser.get("/account").text)
-    assert found is not None
-    return found.group(1)
 
 
 @on_sqlite

@@ -8,13 +8,14 @@ from fastapi import APIRouter, Depends
 from starlette.responses import Response
 
 from backstay.domain.errors import UsageError
+from backstay.protocol.policy_document import PolicyValues
 from backstay.server import agent_logs, fleet, jobs
 from backstay.server.access import Permission
 from backstay.server.coverage import coverage_of
 from backstay.server.protection import standings
 from backstay.server.tables import FileServer
 from backstay.server.tls import fingerprint_of
-from backstay.server.web import job_view
+from backstay.server.web import job_view, policy_form
 from backstay.server.web.visit import PageRoute, SentForm, Visit, changing, seeing, text_of
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False, prefix="/file-servers")
@@ -113,6 +114,7 @@ def show(visit: Annotated[Visit, Depends(seeing(Permission.VIEW))], server_id: i
         view=job_view,
         covered=covered,
         log=log,
+        own_values=policy_form.own_sections(PolicyValues.model_validate(server.policy_layer or {})),
         names={one.id: one.name for one in covered.sets},
     )
 

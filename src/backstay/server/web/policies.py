@@ -1,32 +1,25 @@
 """Backup policies: the list, and one of them with a preview of what it would do."""
 
-from collections import Counter
-from contextlib import suppress
-from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
 from starlette.datastructures import FormData
 from starlette.responses import Response
 
-from backstay.domain.errors import BackstayError, UsageError
+from backstay.domain.errors import UsageError
 from backstay.domain.policy import BackupPolicy
 from backstay.domain.schedule import next_runs
 from backstay.protocol.policy_document import PolicyValues
-from backstay.server import last_copies, named_policies
+from backstay.server import named_policies
 from backstay.server.access import Permission
-from backstay.server.last_copies import LastCopies
-from backstay.server.retention import SetPlan, plan_set
 from backstay.server.tables import BackupSetRow, PolicyRow
-from backstay.server.web import policy_form
+from backstay.server.web import policy_effects, policy_form
+from backstay.server.web.policy_words import words_of
 from backstay.server.web.visit import PageRoute, SentForm, Visit, changing, seeing, text_of
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False, prefix="/policies")
 
 _RUNS = 10
-_SETS_IN_PREVIEW = 5
-_COPIES_NAMED = 20
-_COPIES_SECONDS = 0.5
 
 
 @router.get("")
@@ -75,40 +68,15 @@ def preview(
     made = values.policy()
     with visit.control.database.read() as db:
         row = named_policies.get_policy(db, policy) if policy else None
-        using = named_policies.sets_using(db, row, limit=_SETS_IN_PREVIEW) if row else []
-        plans = [plan_set(db, one, visit.now, policy=made.retention) for one in using]
-        for one in using:
-            _ = one.file_server.name
+        using = named_policies.sets_using(db, row, limit=policy_effects.MOST_SETS) if row else []
+        found = list(policy_effects.effects(visit, db, using, {"policy": values}))
     return visit.part(
         "policy_preview.html",
         error=None,
         runs=next_runs(made.schedules, visit.now, _RUNS),
         zone=policy_form.zone_of(values) or "UTC",
-        sets=[_effect(visit, one) for one in plans],
+        sets=found,
     )
-
-
-@dataclass(frozen=True)
-class _Effect:
-    """What a draft's retention makes of a set, and file versions that would be lost with it."""
-
-    plan: SetPlan
-    stay: int
-    go: int
-    lost: LastCopies | None
-
-
-def _effect(visit: Visit, one: SetPlan) -> _Effect:
-    counts = Counter(decision.keep for decision in one.decisions)
-    lost = None
-    if counts[False] and visit.may(Permission.BROWSE):
-        going, staying = last_copies.going_by(one)
-        repository = one.decisions[0].row.repository_id
-        with suppress(BackstayError):  # a warning more; what cannot be read is told where it is looked at
-            lost = last_copies.find_last_copies(
-                visit.control, repository, going, staying, limit=_COPIES_NAMED, seconds=_COPIES_SECONDS
-            )
-    return _Effect(one, counts[True], counts[False], lost)
 
 
 @router.get("/{policy_id}")
@@ -116,7 +84,7 @@ def show(visit: Annotated[Visit, Depends(seeing(Permission.VIEW))], policy_id: i
     """One policy, to be changed by whoever may."""
     with visit.control.database.read() as db:
         row = named_policies.get_policy(db, policy_id)
-    return _form(visit, row, PolicyValues.of(PolicyValues.model_validate(row.values).policy()))
+    return _form(visit, row, PolicyValues.model_validate(row.values))
 
 
 @router.post("/{policy_id}")
@@ -175,7 +143,7 @@ def _form(
             servers = {one.id: one.file_server for one in using}
     else:
         servers = {}
-    schedules = [policy_form.fields_of(one.rule) for one in whole.schedules or ()]
+    schedules = policy_form.schedule_fields(values, policy_form.zone_of(values))
     return visit.page(
         "policy.html",
         here="policies",
@@ -193,34 +161,3 @@ def _form(
         using=using,
         servers=servers,
     )
-
-
-def words_of(policy: BackupPolicy) -> dict[str, str]:
-    """A policy in a few words: when, and for how long."""
-    spoken = []
-    for one in policy.schedules[:3]:
-        fields = policy_form.fields_of(one.rule)
-        label = dict(policy_form.KINDS)[fields.kind].lower()
-        detail = {
-            "daily": fields.time,
-            "weekdays": fields.time,
-            "weekly": f"{fields.weekday.capitalize()} at {fields.time}",
-            "monthly": f"{fields.day} at {fields.time}",
-            "hourly": fields.minute,
-            "custom": one.rule,
-        }[fields.kind]
-        spoken.append(f"{label} {detail}")
-    kept = policy.retention
-    lasting = [f"{kept.keep_days} days of every copy"] if kept.keep_days else []
-    lasting += [
-        f"{count} {unit}"
-        for count, unit in (
-            (kept.daily, "daily"),
-            (kept.weekly, "weekly"),
-            (kept.monthly, "monthly"),
-            (kept.yearly, "yearly"),
-        )
-        if count
-    ]
-    when = "; ".join(spoken) or "by hand only"
-    return {"when": f"{when[:1].upper()}{when[1:]}", "keep": ", ".join(lasting)}

@@ -1,8 +1,8 @@
 """A policy as a form, and back."""
 
 import shlex
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -37,10 +37,19 @@ class ScheduleFields:
     day: str = "1"
     minute: str = "0"
     rule: str = "0 22 * * *"
+    zone: str = ""
+
+
+def schedule_fields(values: PolicyValues, usual: str) -> list[ScheduleFields]:
+    """The schedules of a policy; a zone stands only where it is not the `usual` one."""
+    return [
+        replace(fields_of(one.rule), zone="" if one.time_zone == usual else one.time_zone)
+        for one in values.schedules or ()
+    ]
 
 
 def fields_of(rule: str) -> ScheduleFields:
-    """The fields that say a cron rule, or the rule itself where none would."""
+    """The fields that say a cron rule, or the rule itself where none would; without its zone."""
     parts = rule.split()
     if len(parts) == 5 and parts[0].isdecimal() and parts[3] == "*":
         minute, hour, day, _, weekday = parts
@@ -77,16 +86,15 @@ def _rule_of(fields: ScheduleFields) -> str:
 
 
 def zone_of(values: PolicyValues) -> str:
-    """The time zone that a policy is edited in."""
-    zones = [one.time_zone for one in values.schedules or ()]
-    zones += [one.time_zone for one in (values.window, values.retention) if one is not None]
+    """The time zone that a policy is edited in: of all of it but the schedules that have their own."""
+    zones = [one.time_zone for one in (values.retention, values.window) if one is not None]
+    zones += [one.time_zone for one in values.schedules or ()]
     return zones[0] if zones else ""
 
 
 def has_several_zones(values: PolicyValues) -> bool:
-    """Whether the form, which has one time zone, would change the others."""
-    zones = {one.time_zone for one in values.schedules or ()}
-    zones |= {one.time_zone for one in values.bandwidth or ()}
+    """Whether the form, which has one time zone beside those of the schedules, would change the others."""
+    zones = {zone_of(values), *(one.time_zone for one in values.bandwidth or ())}
     if values.window is not None and values.window.seconds:
         zones.add(values.window.time_zone)
     return len(zones) > 1
@@ -101,7 +109,7 @@ def values_of(form: FormData) -> PolicyValues:
     """The policy that the form says. Raises UsageError."""
     zone = text_of(form, "time_zone") or "UTC"
     document: dict[str, Any] = {
-        "schedules": [{"rule": _rule_of(one), "time_zone": zone} for one in _schedules(form)],
+        "schedules": [{"rule": _rule_of(one), "time_zone": one.zone or zone} for one in _schedules(form)],
         "window": {
             "starts": text_of(form, "window_starts") or "00:00",
             "seconds": _decimal(form, "window_hours", "length of the window") * 3600,
@@ -136,10 +144,40 @@ def values_of(form: FormData) -> PolicyValues:
     return values
 
 
+SECTIONS: Mapping[str, tuple[str, ...]] = {
+    "schedules": ("schedules",),
+    "window": ("window", "first_full_ignores_window"),
+    "retention": ("retention",),
+    "bandwidth": ("bandwidth",),
+    "scripts": ("scripts_before", "scripts_after"),
+    "retries": ("retries", "allow_live_scan", "restart_after_abort"),
+}
+"""The parts of the form, and the values of a policy that each is about."""
+
+
+def layer_of(form: FormData) -> PolicyValues:
+    """The values of those parts that are chosen in the form (`own`); the others are inherited.
+
+    Raises:
+        UsageError: a value makes no sense.
+    """
+    chosen = {value for name in form.getlist("own") for value in SECTIONS.get(str(name), ())}
+    whole = values_of(form)
+    return PolicyValues(**{name: getattr(whole, name) for name in chosen})
+
+
+def own_sections(values: PolicyValues) -> list[str]:
+    """The parts of the form of which a layer sets something."""
+    kept = values.model_dump(exclude_none=True)
+    return [name for name, parts in SECTIONS.items() if any(part in kept for part in parts)]
+
+
 def _schedules(form: FormData) -> list[ScheduleFields]:
     columns = [
-        form.getlist(f"schedule_{name}") for name in ("kind", "time", "weekday", "day", "minute", "rule")
+        form.getlist(f"schedule_{name}")
+        for name in ("kind", "time", "weekday", "day", "minute", "rule", "zone")
     ]
+    columns[-1] += [""] * (len(columns[0]) - len(columns[-1]))
     return [ScheduleFields(*(str(cell).strip() for cell in row)) for row in zip(*columns, strict=False)]
 
 

@@ -2,20 +2,18 @@
 
 import calendar
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from itertools import islice
 from typing import Annotated
+from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
-from backstay.domain.errors import BackstayError, NotFound, UsageError
+from backstay.domain.errors import BackstayError, UsageError
 from backstay.domain.time_zone import time_zone
-from backstay.repository.browse import Found
-from backstay.server import browsing, catalogue, searching
+from backstay.server import browsing, catalogue, fleet, name_search, searching
 from backstay.server.access import Permission
 from backstay.server.protection import standings
 from backstay.server.tables import RestorePointRow
@@ -25,7 +23,6 @@ from backstay.server.web.visit import PageRoute, Visit, seeing
 router = APIRouter(route_class=PageRoute, include_in_schema=False, prefix="/restore")
 
 _MOST_POINTS = 5000
-_MOST_SETS_SEARCHED = 200
 _MOST_FOUND = 200
 _SEARCH_SECONDS = 4.0
 
@@ -121,10 +118,18 @@ def _weeks(month: date, by_day: dict[date, list[RestorePointRow]]) -> list[list[
 
 @dataclass(frozen=True)
 class Hit:
-    """Something that a search found, in the restore point of this row."""
+    """Something that a search found, in the restore point of this row, the newest that has it."""
 
     row: RestorePointRow
-    found: Found
+    path: bytes
+    is_folder: bool
+    size: int | None
+    mtime_ns: int
+
+    @property
+    def name(self) -> bytes:
+        """The last part of its path."""
+        return self.path.rpartition(b"/")[2]
 
 
 @router.get("/search")
@@ -133,60 +138,86 @@ def search_everywhere(
     q: str = "",
     point: str = "",
     set: int | None = None,
+    server: int | None = None,
+    after: str = "",
 ) -> Response:
-    """Search a name in one restore point, or in the newest of every set."""
+    """Search a name in one restore point; or in all, of one set, of one file server, or of everybody."""
     within = byte_paths.path_in(visit.request)
-    all_sets = True
+    row = only_set = None
     with visit.control.database.read() as db:
         if point:
-            rows = [catalogue.get_restore_point(db, point)]
-        elif set is not None:
-            rows = browsing.points_of_set(db, set, most=_MOST_SETS_SEARCHED)
-        else:
-            found = standings(db, visit.now, with_removed=True)
-            newest = [one.newest.id for one in found if one.newest is not None]
-            all_sets = len(newest) <= _MOST_SETS_SEARCHED
-            rows = catalogue.points_by_id(db, newest[:_MOST_SETS_SEARCHED])
-        for row in rows:
+            row = catalogue.get_restore_point(db, point)
             _ = row.backup_set.name, row.file_server.name
-    hits, complete, error = _search(visit, rows, q.strip(), within)
+        elif set is not None:
+            points = browsing.points_of_set(db, set, most=1)
+            only_set = points[0].backup_set if points else None
+        only_server = fleet.get_file_server(db, server) if server is not None else None
+    wanted = q.strip()
+    if row is not None:
+        answer = _in_point(visit, row, wanted, within)
+    else:
+        answer = _everywhere(visit, name_search.Wanted(wanted, server, set), after)
+    hides = {"q": q, "server": server, "set": set, "after": answer.next}
     return visit.page(
         "restore_search.html",
         here="restore",
         q=q,
-        hits=hits,
-        complete=complete and all_sets,
-        error=error,
-        point=rows[0] if point else None,
-        only_set=rows[0].backup_set if set is not None and rows else None,
+        answer=answer,
+        point=row,
+        only_set=only_set,
+        only_server=only_server,
         within=within,
-        searched=len(rows),
+        again=f"{visit.request.url.path}?{visit.request.url.query}",
+        on="/restore/search?" + urlencode({name: value for name, value in hides.items() if value})
+        if answer.next
+        else "",
     )
 
 
-def _search(
-    visit: Visit, rows: Sequence[RestorePointRow], pattern: str, within: bytes
-) -> tuple[list[Hit], bool, BackstayError | None]:
+@dataclass(frozen=True)
+class _Found:
+    """What a search found.
+
+    Attributes:
+        next: where to go on; empty where nothing is left, or one cannot.
+        complete: everything was searched; `preparing`: the names of some restore points are still collected.
+        skipped: so many restore points cannot be read.
+    """
+
+    hits: list[Hit]
+    next: str = ""
+    complete: bool = True
+    preparing: bool = False
+    skipped: int = 0
+    error: BackstayError | None = None
+
+
+def _in_point(visit: Visit, row: RestorePointRow, pattern: str, within: bytes) -> _Found:
     hits: list[Hit] = []
-    seen: set[tuple[int, bytes, int, int]] = set()
     if not pattern:
-        return hits, True, None
-    ends = searching.deadline(_SEARCH_SECONDS)
-    for row in rows:
-        try:
-            opened = browsing.open_point(visit.control, row.repository_id, row.id)
-            for found in islice(searching.search(opened, pattern, within, ends), _MOST_FOUND):
-                entry = found.entry
-                key = (row.backup_set_id, found.path, entry.size, entry.mtime_ns)
-                if key not in seen:
-                    seen.add(key)
-                    hits.append(Hit(row, found))
-        except searching.OutOfTime:
-            return hits[:_MOST_FOUND], False, None
-        except NotFound:
-            continue
-        except BackstayError as error:
-            return hits, False, error
-        if len(hits) >= _MOST_FOUND:
-            return hits[:_MOST_FOUND], False, None
-    return hits, True, None
+        return _Found(hits)
+    try:
+        opened = browsing.open_point(visit.control, row.repository_id, row.id)
+        for found in searching.search(opened, pattern, within, searching.deadline(_SEARCH_SECONDS)):
+            if len(hits) >= _MOST_FOUND:
+                return _Found(hits, complete=False)
+            entry = found.entry
+            size = (entry.totals.bytes if entry.totals else None) if entry.is_directory else entry.size
+            hits.append(Hit(row, found.path, entry.is_directory, size, entry.mtime_ns))
+    except searching.OutOfTime:
+        return _Found(hits, complete=False)
+    except BackstayError as error:
+        return _Found(hits, error=error)
+    return _Found(hits)
+
+
+def _everywhere(visit: Visit, wanted: name_search.Wanted, after: str) -> _Found:
+    """A name in all restore points, the newest first; what is not collected yet is waited for."""
+    if not wanted.name:
+        return _Found([])
+    try:
+        found = name_search.search(visit.control, wanted, after=after, limit=_MOST_FOUND)
+    except BackstayError as error:
+        return _Found([], error=error)
+    hits = [Hit(row, hit.path, hit.is_folder, hit.size, hit.mtime_ns) for row, hit in found.items]
+    return _Found(hits, found.next or "", found.next is None, found.preparing, len(found.skipped))

@@ -9,7 +9,6 @@ from starlette.datastructures import FormData
 from starlette.responses import Response
 
 from backstay.domain.errors import BackstayError, NotFound, UsageError
-from backstay.domain.policy import BackupPolicy
 from backstay.domain.schedule import next_runs
 from backstay.protocol.policy_document import PolicyValues
 from backstay.server import backup_sets, browsing, content_rules, fleet, jobs, named_policies
@@ -18,7 +17,8 @@ from backstay.server.policies import policy_of
 from backstay.server.protection import Protection, Standing, standings
 from backstay.server.set_paths import shown_path
 from backstay.server.tables import BackupSetRow
-from backstay.server.web import job_view, policies
+from backstay.server.web import job_view, policy_effects
+from backstay.server.web.policy_words import words_of
 from backstay.server.web.visit import PageRoute, SentForm, Visit, changing, seeing, text_of, texts_of
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False, prefix="/sets")
@@ -129,7 +129,7 @@ def show(visit: Annotated[Visit, Depends(seeing(Permission.VIEW))], set_id: int)
         view=job_view,
         policy=resolved.policy,
         origins=resolved.origins,
-        words=policies.words_of(resolved.policy),
+        words=words_of(resolved.policy),
         runs=next_runs(resolved.policy.schedules, visit.now, 10) if row.enabled else [],
         sizes=_growth(points),
     )
@@ -211,15 +211,20 @@ def remove(
 def preview(visit: Annotated[Visit, Depends(seeing(Permission.VIEW))], form: SentForm) -> Response:
     """What the chosen policy means: changes nothing."""
     number = _number(form, "policy")
+    set_id = _number(form, "of_set")
     with visit.control.database.read() as db:
         row = named_policies.get_policy(db, number) if number else None
-    made = PolicyValues.model_validate(row.values).policy() if row else BackupPolicy()
+        chosen = PolicyValues.model_validate(row.values if row else {})
+        using = [backup_sets.get_backup_set(db, set_id)] if set_id else []
+        found = list(policy_effects.effects(visit, db, using, {"policy": chosen}))
+    made = found[0].resolved.policy if found else chosen.policy()
     zone = made.schedules[0].time_zone if made.schedules else "UTC"
     return visit.part(
         "set_preview.html",
-        words=policies.words_of(made),
+        words=words_of(made),
         runs=next_runs(made.schedules, visit.now, 10),
         zone=zone,
+        sets=found,
     )
 
 
