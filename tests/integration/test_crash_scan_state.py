@@ -4,12 +4,13 @@ import errno
 import os
 import sqlite3
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 
 import pytest
 
-from backstay.backup import listing
+from backstay.backup import listing, transmit
 from backstay.backup.progress import Silent
 from backstay.backup.workflow import run_backup
 from backstay.domain.content_rule import ContentRule
@@ -167,7 +168,22 @@ def test_unlisted_folder_comes_back(machine: Machine, monkeypatch: pytest.Monkey
     machine.check_intact()
 
 
-def test_lost_version_is_no_stand_in(machine: Machine) -> None:
+@contextmanager
+def _unreadable(name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A disk that fails to read files of this name: root may read whatever a disk gives."""
+    open_regular = transmit.open_regular
+
+    def failing(dir_fd: int, wanted: bytes) -> int:
+        if wanted == os.fsencode(name):
+            raise OSError(errno.EIO, "Input/output error")
+        return open_regular(dir_fd, wanted)
+
+    with monkeypatch.context() as context:
+        context.setattr(transmit, "open_regular", failing)
+        yield
+
+
+def test_lost_version_is_no_stand_in(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """The previous version of an unreadable file stands in for it only if it is still in the repository."""
     file = machine.source / "d1" / "file"
     file.write_bytes(Random(3).randbytes(5000))
@@ -175,18 +191,13 @@ def test_lost_version_is_no_stand_in(machine: Machine) -> None:
     keep_none(machine)
     file.write_bytes(Random(4).randbytes(5000))
 
-    class Replacing(Silent):
-        def step_started(self, name: str) -> None:
-            if name == "transmit":
-                file.unlink()
-                file.mkdir()
-
-    outcome = run_backup(machine.open(), machine.request(), Replacing())
+    with _unreadable(file.name, monkeypatch):
+        outcome = run_backup(machine.open(), machine.request(), Silent())
     assert [problem.path for problem in outcome.problems] == [os.fsencode(file)]
     machine.check_intact()
 
 
-def test_kept_version_stands_in(machine: Machine) -> None:
+def test_kept_version_stands_in(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """The previous version of an unreadable file stands in for it where the state is checked blob by blob."""
     file = machine.source / "d1" / "file"
     content = Random(3).randbytes(5000)
@@ -200,13 +211,8 @@ def test_kept_version_stands_in(machine: Machine) -> None:
     machine.prune(lambda points: [point for point in points if point.id == kept.id])
     file.write_bytes(Random(4).randbytes(5000))
 
-    class Replacing(Silent):
-        def step_started(self, name: str) -> None:
-            if name == "transmit":
-                file.unlink()
-                file.mkdir()
-
-    outcome = run_backup(machine.open(), machine.request(), Replacing())
+    with _unreadable(file.name, monkeypatch):
+        outcome = run_backup(machine.open(), machine.request(), Silent())
     assert [problem.path for problem in outcome.problems] == [os.fsencode(file)]
     machine.check_intact()
     seen = machine.read(outcome.point)

@@ -63,7 +63,8 @@ def test_it_sees_what_is_there(tmp_path: Path, block: int) -> None:
             sys.exit("one processor")
         for run in list_runs(ahead.request):
             other = ahead.next()
-            assert other == run, (other, run)
+            # Above the roots others may be at work.
+            assert run.root < 0 or other == run, (other, run)
         ahead.close()
         """,
         str(tmp_path),

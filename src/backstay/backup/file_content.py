@@ -14,14 +14,13 @@ from backstay.repository.pack import BlobKind
 from backstay.repository.tree import ChunkList
 from backstay.storage.interface import Buffer
 from backstay.system.calls import os
+from backstay.system.host import TICK_NS, stamp_time_ns
 
 INLINE = 512
 """Content up to this many bytes is kept in the entry itself."""
 
 _ATTEMPTS = 3
 _ZEROS = bytes(4096)
-_TICK_NS = 20_000_000
-"""Linux stamps files with the time of its last timer tick, which is up to 10 ms ago (jiffies at 100 Hz)."""
 _REPEAT_UP_TO = 64 << 20
 
 
@@ -90,7 +89,7 @@ class ContentReader:
         size, read_bytes = seen.size, 0
         before: os.stat_result | None = None
         for attempt in range(1, _ATTEMPTS + 1):
-            began_ns = time.time_ns()
+            began_ns = stamp_time_ns()
             if size <= SMALL_FILE:
                 room = self._sink.room(size)
                 got = read_into(fd, 0, room)
@@ -104,14 +103,14 @@ class ContentReader:
                 raise OtherKind
             stable = same_version(seen, after) if before is None else _same(before, after)
             # A time that is yet to come is no reason for doubt: what is written now bears another.
-            just_now = began_ns - _TICK_NS <= after.st_ctime_ns <= time.time_ns()
+            just_now = began_ns <= after.st_ctime_ns <= time.time_ns()
             if stable and got == after.st_size and not just_now:
                 return Content(after, inline, chunks, got, False, read_bytes)
             if attempt == _ATTEMPTS or max(size, after.st_size) > _REPEAT_UP_TO:
                 break
             if stable:
                 # Modified so shortly before that a change during the read may bear the same time.
-                time.sleep(_TICK_NS / 1e9)
+                time.sleep(TICK_NS / 1e9)
             before, size = after, after.st_size
         return Content(after, inline, chunks, got, True, read_bytes)
 

@@ -5,6 +5,7 @@ compares. Nothing here knows what was stored before.
 """
 
 import stat
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -18,6 +19,7 @@ from backstay.filesystem.reasons import reason_of
 from backstay.filesystem.walker import Listed, list_directory, list_names, look_at
 from backstay.repository.splitting import MOST_ENTRIES, ends_segment
 from backstay.system.calls import os
+from backstay.system.host import stamp_time_ns
 
 SPLIT_FROM = 1024
 """Folders of more entries become several segments."""
@@ -46,6 +48,7 @@ class Run(msgspec.Struct, array_like=True, gc=False):
         problems: paths of what could not be looked at, and why.
         is_last: no other run of this folder follows.
         reason: why the folder could not be listed, or empty.
+        unsettled: entries came or went since the listing began, in a folder of which this is the last run.
     """
 
     path: bytes
@@ -60,6 +63,7 @@ class Run(msgspec.Struct, array_like=True, gc=False):
     problems: list[tuple[bytes, str]] = []
     is_last: bool = True
     reason: str = ""
+    unsettled: bool = False
 
 
 @dataclass(frozen=True)
@@ -161,6 +165,7 @@ class _Lister:
     def __init__(self, request: ListingRequest) -> None:
         self._request = request
         self._cross = request.cross_mounts
+        self._began_ns = stamp_time_ns()
         self._hidden: dict[bytes, set[bytes]] = {}
         for path in request.hidden:
             folder, _, name = path.rpartition(b"/")
@@ -228,6 +233,7 @@ class _Lister:
                 pieces = _without_empty(self._long_pieces(os.dup(fd), path, device))
             else:
                 excluded, listed = self._included(fd, path, listed)
+                unsettled = self._is_unsettled(fd)
         except OSError as error:
             yield Run(path, self._root, reason=reason_of(error))
             return
@@ -236,6 +242,7 @@ class _Lister:
             if len(listed) <= SPLIT_FROM:
                 # Nearly every folder is such a one.
                 run = self._run(path, listed, foreign, problems, excluded)
+                run.unsettled = unsettled
                 yield run
                 for name in run.folders:
                     yield _Below(self, _below(path, name), (*components, name), device)
@@ -247,11 +254,26 @@ class _Lister:
             run = self._run(path, piece.listed, piece.foreign, piece.problems, piece.excluded)
             following = next(pieces, None)
             run.first, run.is_last = first, following is None
+            if run.is_last:
+                run.unsettled = self._became_unsettled(components)
             yield run
             for name in run.folders:
                 yield _Below(self, _below(path, name), (*components, name), device)
             piece = following
             first = piece.listed[0][0] if piece is not None else b""
+
+    def _is_unsettled(self, fd: int) -> bool:
+        changed_ns = os.fstat(fd).st_ctime_ns
+        # A time that is yet to come tells of a clock that was set, not of a change.
+        return changed_ns >= self._began_ns and changed_ns <= time.time_ns()
+
+    def _became_unsettled(self, components: tuple[bytes, ...]) -> bool:
+        """The same of a long folder that may have gone meanwhile."""
+        assert self._chain is not None
+        try:
+            return self._is_unsettled(self._chain.open(components))
+        except OSError:
+            return True
 
     def _run(
         self,

@@ -18,6 +18,7 @@ from backstay.backup.progress import Progress
 from backstay.backup.scan_state import Known, ScanState
 from backstay.backup.spool import Item, Segment, Spool
 from backstay.domain.entry import Entry, FileStat, Grade, Totals
+from backstay.filesystem.reasons import is_gone
 from backstay.repository.details import Problem
 
 _TYPE = 0o170000
@@ -51,6 +52,7 @@ class ScanResult:
     Attributes:
         top: page and totals of the whole tree where nothing changed at all.
         started_ns: a file modified at this time or later may yet change without its times telling.
+        unsettled: folders in which entries came or went while the scan went on, or that went themselves.
     """
 
     spool: Spool
@@ -59,6 +61,7 @@ class ScanResult:
     started_ns: int
     problems: list[Problem]
     not_crossed: list[bytes] = field(default_factory=list)
+    unsettled: int = 0
 
 
 encode_stats = msgspec.msgpack.Encoder().encode
@@ -112,6 +115,7 @@ class Scan:
         self._found = Found()
         self._problems: list[Problem] = []
         self._not_crossed: list[bytes] = []
+        self._unsettled = 0
 
     def run(self) -> ScanResult:
         """Scan everything.
@@ -127,7 +131,15 @@ class Scan:
         except BaseException:
             self._spool.close()
             raise
-        return ScanResult(self._spool, self._found, top, self._started_ns, self._problems, self._not_crossed)
+        return ScanResult(
+            self._spool,
+            self._found,
+            top,
+            self._started_ns,
+            self._problems,
+            self._not_crossed,
+            self._unsettled,
+        )
 
     def _visit(self, components: tuple[bytes, ...], name: bytes, above: int) -> Unchanged | None:
         """A folder and everything below it; None where anything changed, which is then in the spool.
@@ -228,6 +240,7 @@ class Scan:
         found.files += run.files
         found.bytes += run.size
         found.excluded += run.excluded
+        self._unsettled += run.unsettled
         if run.problems:
             self._problems += [Problem(path, reason, int(Grade.UNREADABLE)) for path, reason in run.problems]
         if run.not_crossed:
@@ -241,6 +254,7 @@ class Scan:
         known = self._usable(self._state.whole(run.path))
         reused = (known.page, known.totals) if known is not None else None
         self._problems.append(Problem(b"/" + run.path, run.reason, int(Grade.UNREADABLE)))
+        self._unsettled += is_gone(run.reason)
         self._spool.add(Segment(run.root, components, run.path, b"", [], True, run.reason, reused))
         return None
 

@@ -24,6 +24,11 @@ class SourceRoot:
     grade: Grade = Grade.STABLE
     parts: tuple[tuple[bytes, Grade], ...] = ()
 
+    @property
+    def grades(self) -> list[Grade]:
+        """Of everything in it: of the root, and of each part."""
+        return [self.grade, *(grade for _, grade in self.parts)]
+
     def grade_at(self, path: bytes) -> Grade:
         """The grade of files in the folder of this original path, which is the root or below it."""
         return next((grade for part, grade in self.parts if _is_below(path, part)), self.grade)

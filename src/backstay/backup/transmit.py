@@ -17,7 +17,7 @@ from backstay.filesystem.extras import Extras, stat_of
 from backstay.filesystem.metadata import ExtrasReader, Owners
 from backstay.filesystem.opening import DirectoryChain, open_directory
 from backstay.filesystem.reader import open_regular
-from backstay.filesystem.reasons import reason_of
+from backstay.filesystem.reasons import BECAME_ANOTHER_KIND, is_gone, is_vanished, reason_of
 from backstay.repository.details import Problem
 from backstay.repository.tree import PageRow, put_entries, put_folder, totals_of
 from backstay.system.calls import os
@@ -29,11 +29,12 @@ _NEVER = -1
 
 @dataclass
 class Transmitted:
-    """How far it got: files of the estimate and their bytes, what was read in all, and the problems."""
+    """How far it got: files of the estimate, their bytes, bytes read in all, files gone, problems."""
 
     files: int = 0
     bytes: int = 0
     read_bytes: int = 0
+    gone: int = 0
     problems: list[Problem] = field(default_factory=list)
 
 
@@ -180,7 +181,7 @@ class Transmit:
         except OSError as error:
             return self._unreadable(item, path, reason_of(error))
         except OtherKind:
-            return self._unreadable(item, path, "became another kind of file while the backup ran")
+            return self._unreadable(item, path, BECAME_ANOTHER_KIND)
 
     def _root_entry(self, item: Item, path: bytes, kind: int) -> Entry:
         """A source root that is no folder."""
@@ -340,9 +341,9 @@ class Transmit:
     def _unreadable(self, item: Item, path: bytes, reason: str) -> Entry | None:
         """The previous version of a file that cannot be read, or one without content; None if it vanished."""
         previous = item.previous
-        vanished = reason.startswith("vanished")
         self._problem(path, reason, Grade.UNREADABLE)
-        if vanished:
+        self.done.gone += is_gone(reason)
+        if is_vanished(reason):
             return None
         if previous is not None and not previous.is_directory and previous.has_content:
             return previous._replace(grade=int(Grade.UNREADABLE), name=item.stat.name)

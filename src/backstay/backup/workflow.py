@@ -10,24 +10,22 @@ import msgspec
 
 import backstay
 from backstay.backup.backup_type import BackupType, decide_type
+from backstay.backup.capture import Capture, Captured
 from backstay.backup.estimate import estimate
 from backstay.backup.freeze import FrozenSource, freeze
-from backstay.backup.listing import Listing, ListingRequest, LiveListing
-from backstay.backup.listing_ahead import ListingAhead, ListingLost
+from backstay.backup.listing_ahead import ListingAhead
 from backstay.backup.progress import Progress
-from backstay.backup.scan import Scan, ScanResult, Unanchored
+from backstay.backup.scan import ScanResult
 from backstay.backup.scan_state import ScanState, open_scan_state
 from backstay.backup.source import SourceRoot, choose_roots
-from backstay.backup.transmit import Transmit, Transmitted
 from backstay.domain.content_rule import ContentRule
-from backstay.domain.entry import Grade, Totals
+from backstay.domain.entry import Grade
 from backstay.domain.errors import BackstayError, Cancelled
 from backstay.repository.details import Details, Problem, StepRecord, put_details, put_problems
 from backstay.repository.manifest import Manifest, RestorePoint
 from backstay.repository.repository import Repository
 from backstay.repository.writing_session import WritingSession
 from backstay.system.calls import os
-from backstay.system.host import sync_filesystem
 
 REQUEST, TYPE, RECOVERY_POINT, ESTIMATE, TRANSMIT, CLEAN_UP = STEPS = (
     "request",
@@ -37,10 +35,6 @@ REQUEST, TYPE, RECOVERY_POINT, ESTIMATE, TRANSMIT, CLEAN_UP = STEPS = (
     "transmit",
     "clean up",
 )
-
-_SPEED_FROM_BYTES = 16 << 20
-_GRANULARITY_NS = 2_000_000_000
-"""The coarsest timestamps in use: FAT's two seconds."""
 
 
 @dataclass(frozen=True)
@@ -190,22 +184,38 @@ class _Backup:
                     roots, allow_live=self._request.allow_live, cross_mounts=self._request.cross_mounts
                 )
                 messages += frozen.messages
-                scan = self._scan(frozen, decided)
+                capture = self._capture(frozen, decided)
+                scan = capture.scan()
                 figures |= {"files": scan.found.files, "folders": scan.found.folders}
                 figures |= {"excluded": scan.found.excluded, "problems": len(scan.problems)}
                 messages += [f"{os.fsdecode(path)!r} is another filesystem" for path in scan.not_crossed]
-            scan.problems[:0] = [Problem(path, reason, int(Grade.UNREADABLE)) for path, reason in missing]
             with self._steps.step(ESTIMATE) as (figures, _):
                 figures |= estimate(scan.found, self._state.facts).figures()
-            with self._steps.step(TRANSMIT) as (figures, _):
-                root, totals, done = self._transmit(frozen, scan, figures)
+            with self._steps.step(TRANSMIT) as (figures, messages):
+                captured = capture.transmit(scan, figures)
+                messages += captured.messages
         finally:
             with self._steps.step(CLEAN_UP, whatever_happened=True) as (_, messages):
                 if frozen is not None:
                     messages += frozen.release()
                 if scan is not None:
                     scan.spool.close()
-        return self._commit(decided, root, totals, scan.problems + done.problems, done)
+        gone = [Problem(path, reason, int(Grade.UNREADABLE)) for path, reason in missing]
+        return self._commit(decided, captured, gone + captured.problems)
+
+    def _capture(self, frozen: FrozenSource, decided: BackupType) -> Capture:
+        return Capture(
+            frozen,
+            rule=self._request.rule,
+            cross_mounts=self._request.cross_mounts,
+            state=self._state,
+            trusted=decided.trusted,
+            packer=self._session.packer,
+            id_key=self._repository.secrets.id_key,
+            progress=self._progress,
+            tick=self._tick,
+            ahead=self._ahead,
+        )
 
     def _decide_type(self) -> BackupType:
         with self._steps.step(TYPE) as (_, messages):
@@ -230,70 +240,6 @@ class _Backup:
             self._state.commit()
             self._type = decided
             return decided
-
-    def _scan(self, frozen: FrozenSource, decided: BackupType) -> ScanResult:
-        listing = ListingRequest(
-            frozen.roots,
-            self._request.rule,
-            self._request.cross_mounts,
-            frozen.asked_ns,
-            frozenset(frozen.hidden),
-        )
-        if self._ahead is not None and self._ahead.fits(listing):
-            with suppress(Unanchored, ListingLost):
-                return self._compare(self._ahead, self._ahead.started_ns, trusted=decided.trusted)
-        for root in frozen.roots:
-            # A page of a mapped file that is dirty already changes without a new mtime until it is
-            # written back; from here on every change is seen in the times.
-            sync_filesystem(root.actual)
-        try:
-            return self._compare(LiveListing(listing), frozen.asked_ns, trusted=decided.trusted)
-        except Unanchored:
-            return self._compare(LiveListing(listing), frozen.asked_ns, trusted=False)
-
-    def _compare(self, listing: Listing, started_ns: int, *, trusted: bool) -> ScanResult:
-        try:
-            return Scan(
-                listing,
-                state=self._state,
-                trusted=trusted,
-                is_stored=self._session.packer.has,
-                progress=self._progress,
-                started_ns=started_ns,
-            ).run()
-        finally:
-            listing.close()
-
-    def _transmit(
-        self, frozen: FrozenSource, scan: ScanResult, figures: dict[str, int | float]
-    ) -> tuple[bytes, Totals, Transmitted]:
-        transmit = Transmit(
-            frozen.roots,
-            sink=self._session.packer,
-            id_key=self._repository.secrets.id_key,
-            state=self._state,
-            racy_from_ns=scan.started_ns - _GRANULARITY_NS,
-            progress=self._progress,
-            tick=self._tick,
-            devices=frozen.devices,
-        )
-        started = time.monotonic()
-        root, totals = transmit.run(scan)
-        self._session.packer.flush()
-        seconds = max(time.monotonic() - started, 0.001)
-        done, stored = transmit.done, self._session.packer.figures
-        figures |= {
-            "files": done.files,
-            "bytes": done.read_bytes,
-            "new_blobs": stored.new_blobs,
-            "new_bytes": stored.new_bytes,
-            "stored_bytes": stored.stored_bytes,
-            "problems": len(done.problems),
-        }
-        if done.read_bytes >= _SPEED_FROM_BYTES:
-            self._state.facts.bytes_per_second = done.read_bytes / seconds
-            self._state.facts.files_per_second = done.files / seconds
-        return root, totals, done
 
     def _tick(self) -> None:
         if self._session.keep_alive():
@@ -325,9 +271,7 @@ class _Backup:
             with suppress(BackstayError):
                 self._keep_state()
 
-    def _commit(
-        self, decided: BackupType, root: bytes, totals: Totals, problems: list[Problem], done: Transmitted
-    ) -> BackupOutcome:
+    def _commit(self, decided: BackupType, captured: Captured, problems: list[Problem]) -> BackupOutcome:
         put = self._session.put
         problem_lists = put_problems(problems, put)
         self._session.packer.flush()
@@ -342,11 +286,11 @@ class _Backup:
             session=self._session.id,
             time_ns=self._request.clock(),
             type=decided.type,
-            root=root,
+            root=captured.root,
             details=b"",
-            totals=totals,
+            totals=captured.totals,
             problems=len(problems),
-            read_bytes=done.read_bytes,
+            read_bytes=captured.read_bytes,
             new_bytes=stored.new_bytes,
             stored_bytes=stored.stored_bytes,
             software=backstay.__version__,

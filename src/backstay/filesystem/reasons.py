@@ -10,17 +10,20 @@ def _by_number(words: dict[str, str]) -> dict[int, str]:
     return {getattr(errno, name): text for name, text in words.items() if hasattr(errno, name)}
 
 
+_VANISHED = "vanished while the backup ran"
+BECAME_ANOTHER_KIND = "became another kind of file while the backup ran"
+
 _REASONS = _by_number(
     {
         "EACCES": "permission denied",
         "EPERM": "operation not permitted",
         "EIO": "input/output error",
-        "ENOENT": "vanished while the backup ran",
-        "ESTALE": "vanished while the backup ran",
-        "ENOTDIR": "became another kind of file while the backup ran",
-        "EISDIR": "became another kind of file while the backup ran",
-        "ELOOP": "became another kind of file while the backup ran",
-        "ENXIO": "became another kind of file while the backup ran",
+        "ENOENT": _VANISHED,
+        "ESTALE": _VANISHED,
+        "ENOTDIR": BECAME_ANOTHER_KIND,
+        "EISDIR": BECAME_ANOTHER_KIND,
+        "ELOOP": BECAME_ANOTHER_KIND,
+        "ENXIO": BECAME_ANOTHER_KIND,
         "EBUSY": "in use by another process",
         "ETXTBSY": "in use by another process",
         "EAGAIN": "locked by another process",
@@ -69,3 +72,13 @@ def raise_if_target_failed(error: OSError) -> None:
     hint = _STOPS_A_RESTORE.get(error.errno or 0)
     if hint is not None:
         raise TargetError(f"the target cannot be written: {reason_of(error)}", hint=hint) from error
+
+
+def is_vanished(reason: str) -> bool:
+    """Whether the words say that there is nothing any more."""
+    return reason == _VANISHED
+
+
+def is_gone(reason: str) -> bool:
+    """Whether the words say that what was seen is not there any more: nothing is, or something else."""
+    return reason in (_VANISHED, BECAME_ANOTHER_KIND)

@@ -5,6 +5,7 @@ import sys
 if sys.platform == "win32":
     from backstay.system.host_windows import (
         ENDING_SIGNALS,
+        TICK_NS,
         alarm_after,
         chosen_path,
         end_group,
@@ -13,12 +14,14 @@ if sys.platform == "win32":
         point_path,
         process_is_alive,
         service_base,
+        stamp_time_ns,
         state_base,
         sync_filesystem,
     )
 else:
     from backstay.system.host_posix import (
         ENDING_SIGNALS,
+        TICK_NS,
         alarm_after,
         chosen_path,
         end_group,
@@ -27,12 +30,14 @@ else:
         point_path,
         process_is_alive,
         service_base,
+        stamp_time_ns,
         state_base,
         sync_filesystem,
     )
 
 __all__ = [
     "ENDING_SIGNALS",
+    "TICK_NS",
     "alarm_after",
     "chosen_path",
     "end_group",
@@ -41,6 +46,7 @@ __all__ = [
     "point_path",
     "process_is_alive",
     "service_base",
+    "stamp_time_ns",
     "state_base",
     "sync_filesystem",
 ]

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from _thread import interrupt_main
 from ctypes import wintypes
 from pathlib import Path
@@ -36,6 +37,10 @@ _QUERY: Final = 0x1000
 _STILL_ACTIVE: Final = 259
 _INVALID_PARAMETER: Final = 87
 _LOCK_VIOLATION: Final = 33
+
+
+TICK_NS = 20_000_000
+"""No two interrupts of the timer are further apart: 15.6 ms is the default."""
 
 
 def lock_file(fd: int) -> None:
@@ -67,6 +72,14 @@ def process_is_alive(process: int) -> bool:
 
 def sync_filesystem(path: bytes) -> None:
     """Nothing: the times of a file change with its mapped pages, and VSS writes volumes back by itself."""
+
+
+def stamp_time_ns() -> int:
+    """The time that a file would bear which is changed now, or an earlier one; nanoseconds since the epoch.
+
+    The system's time stands between two timer interrupts (GetSystemTimeAsFileTime).
+    """
+    return time.time_ns() - TICK_NS
 
 
 def state_base() -> Path:

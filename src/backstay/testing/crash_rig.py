@@ -16,7 +16,7 @@ from random import Random
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
-from backstay.backup import workflow
+from backstay.backup import capture
 from backstay.backup.progress import Silent
 from backstay.backup.workflow import BackupOutcome, BackupRequest, run_backup
 from backstay.domain.errors import DamagedObject
@@ -36,8 +36,8 @@ from backstay.testing.witness import Seen, needed_blobs, seen_in_folder, seen_in
 DAY = 24 * 3600.0
 
 _SMALL: list[tuple[Any, str, Any]] = [
-    (workflow, "_GRANULARITY_NS", -3600 * 10**9),
-    (workflow, "sync_filesystem", lambda path: None),
+    (capture, "_GRANULARITY_NS", -3600 * 10**9),
+    (capture, "sync_filesystem", lambda path: None),
     (packer, "FRAME_SIZE", 2 << 10),
     (packer, "PACK_SIZE", 8 << 10),
     (repack, "FRAME_SIZE", 2 << 10),
