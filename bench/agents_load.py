@@ -4,9 +4,12 @@ A real `backstay server` on the loopback address; simulated agents (simulated_ag
 own, held open by it; so many backups at once, each reporting every two seconds and sending small packs
 through the gateway; meanwhile one reader asks a fixed set of pages of the API again and again.
 
-    python bench/agents_load.py --work DIR [--agents N ...] [--backups N] [--seconds N] [--postgres]
+    python bench/agents_load.py --work DIR [--agents N ...] [--backups N] [--seconds N] [--postgres] [--soak]
 
 Server, agents and reader share the machine's cores: the figures are those of a server with less than its own.
+The agents run at a lower priority, for those of a fleet run elsewhere. Each asks for work as often as a real
+one (held open for 25 s), and reports as often (every 2 s); backups are far shorter than real ones, so that
+more of them begin and end. `--soak` hastens both, and judges whether the server's memory grows.
 """
 
 import argparse
@@ -42,7 +45,8 @@ from backstay.testing.postgres import running_postgres
 _AGENTS = Path(__file__).with_name("simulated_agents.py")
 _HELD_P95 = 0.1
 _PAUSE = 0.02
-_READY_SECONDS = 180
+_FLAT = 0.03
+_READY_SECONDS = 300
 
 
 @dataclass
@@ -59,6 +63,9 @@ class Measured:
     database_bytes: int = 0
     ended: dict[str, int] = field(default_factory=dict)
     failures: int = 0
+    leases: int = 0
+    reports: int = 0
+    within: float = float("nan")
     reasons: set[str] = field(default_factory=set)
 
     def percentile(self, share: float, page: str = "") -> float:
@@ -126,6 +133,13 @@ class Server:
         series = re.findall(rf"^{name}(?:{{([^}}]*)}})? (\S+)$", text, re.MULTILINE)
         return sum(float(value) for labels, value in series if label in labels)
 
+    def answered(self, route: str, bound: str = "+Inf") -> float:
+        """How many requests of routes that begin so it answered within so many seconds, as it counts."""
+        text = self.http.get(f"{self.url}/metrics").text
+        pattern = rf'^backstay_http_request_seconds_bucket{{([^}}]*route="{route}[^}}]*)}} (\S+)$'
+        series = re.findall(pattern, text, re.MULTILINE)
+        return sum(float(value) for labels, value in series if f'le="{bound}"' in labels)
+
     def memory(self) -> int:
         """Resident bytes: VmRSS of proc(5)."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
@@ -165,6 +179,7 @@ def agents(server: Server, count: int, processes: int, options: argparse.Namespa
                 "folder": str(folder),
                 "backup_seconds": options.backup_seconds,
                 "pause_seconds": options.pause_seconds,
+                "poll_seconds": options.poll_seconds,
             }
             (folder / "plan.json").write_text(json.dumps(plan))
             environment = os.environ | {
@@ -179,7 +194,9 @@ def agents(server: Server, count: int, processes: int, options: argparse.Namespa
         ends = time.monotonic() + _READY_SECONDS
         while (connected := server.metric("backstay_agents_connected")) < count:
             if time.monotonic() > ends:
-                raise SystemExit(f"only {connected:.0f} of {count} agents have connected")
+                said = "".join(log.read_text()[-2000:] for log in server.folder.glob("agents-*/log"))
+                said += (server.folder / "server.log").read_text()[-4000:]
+                raise SystemExit(f"only {connected:.0f} of {count} agents have connected:\n{said}")
             time.sleep(2)
         yield
     finally:
@@ -204,6 +221,7 @@ def _sets(server: Server, folder: Path) -> list[int]:
                 repository_id=repository.id,
                 name=f"data-{number}",
                 paths=[str(folder)],
+                policy_layer={"schedules": [{"rule": "0 3 * * *"}]},
                 created_at=now,
                 updated_at=now,
             )
@@ -264,6 +282,7 @@ def measure(options: argparse.Namespace, work: Path, count: int, database: str) 
             driver.start()
             time.sleep(options.settle)
             pages = _pages(server, sets)
+            before = _counts(server)
             cpu, began = server.cpu(), time.monotonic()
             while time.monotonic() - began < options.seconds:
                 for name, path in pages.items():
@@ -274,6 +293,8 @@ def measure(options: argparse.Namespace, work: Path, count: int, database: str) 
                     time.sleep(_PAUSE)
             measured.seconds = time.monotonic() - began
             measured.cpu_seconds = server.cpu() - cpu
+            asked, soon, leases, reports = (b - a for a, b in zip(before, _counts(server), strict=True))
+            measured.within, measured.leases, measured.reports = soon / asked, int(leases), int(reports)
             ending.set()
             driver.join()
             measured.database_bytes = int(server.metric("backstay_database_bytes"))
@@ -291,6 +312,22 @@ def measure(options: argparse.Namespace, work: Path, count: int, database: str) 
         server.close()
     print(f"{count} agents: p95 {measured.percentile(0.95) * 1000:.0f} ms", flush=True)
     return measured
+
+
+def _counts(server: Server) -> tuple[float, float, float, float]:
+    return (
+        server.answered("/api/"),
+        server.answered("/api/", str(_HELD_P95)),
+        server.answered("/agent/v1/lease"),
+        server.answered("/agent/v1/jobs/{job_id}/report"),
+    )
+
+
+def growth(memory: Sequence[int], seconds: float) -> tuple[float, float]:
+    """By how much memory grew from the second fifth to the last: the share, and bytes an hour."""
+    fifth = max(1, len(memory) // 5)
+    early, late = statistics.median(memory[fifth : 2 * fifth] or memory), statistics.median(memory[-fifth:])
+    return late / early - 1, (late - early) / (seconds * 0.7) * 3600
 
 
 def report(rows: Sequence[Measured]) -> list[str]:
@@ -324,6 +361,10 @@ def report(rows: Sequence[Measured]) -> list[str]:
         "",
         f"- p95 below {_HELD_P95 * 1000:.0f} ms with {most.agents:,} agents: "
         + ("**holds**" if p95 < _HELD_P95 else f"**misses: {p95 * 1000:.0f} ms**"),
+        f"- by the server's own clock {most.within:.1%} of the API's answers began within "
+        f"{_HELD_P95 * 1000:.0f} ms",
+        f"- the agents' pace: {most.leases / most.seconds:.0f} leases and {most.reports / most.seconds:.0f} "
+        "reports a second",
         f"- requests that failed: {failures}",
         *(
             f"- a job ended badly: {reason}"
@@ -331,6 +372,17 @@ def report(rows: Sequence[Measured]) -> list[str]:
         ),
     ]
     return lines
+
+
+def soaked(one: Measured) -> list[str]:
+    """Markdown: whether memory stayed flat."""
+    share, an_hour = growth(one.memory, one.seconds)
+    good = one.ended["succeeded"] + one.ended["succeeded_with_warnings"]
+    verdict = "**flat**" if share < _FLAT else "**grows**"
+    return [
+        f"- memory while {one.leases:,} leases, {one.reports:,} reports and {good:,} backups were answered: "
+        f"{verdict} ({share:+.1%} from the second fifth to the last, {an_hour / 1e6:+.0f} MB an hour)"
+    ]
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -345,14 +397,19 @@ def main(arguments: Sequence[str]) -> None:
     add("--processes", type=int, default=2, help="processes that the agents are spread over")
     add("--seconds", type=float, default=120, help="how long is measured with each number of agents")
     add("--settle", type=float, default=20, help="seconds of load before that")
-    add("--backup-seconds", type=float, default=20, help="how long each backup sends packs")
+    add("--backup-seconds", type=float, default=60, help="how long each backup sends packs")
     add("--pause-seconds", type=float, default=4, help="between the packs of one backup")
     add("--postgres", action="store_true", help="on PostgreSQL instead of SQLite")
+    add("--poll-seconds", type=float, default=25, help="how long an agent's question for work is held open")
+    add("--soak", action="store_true", help="many short backups and questions: does memory grow?")
     add("--results", type=Path, help="append to this record")
     add("--quick", action="store_true", help="tiny sizes: a trial of the bench, no measurement")
     options = parser.parse_args(arguments)
     # Whoever ends the bench early ends its server and agents, too.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))
+    if options.soak:
+        options.agents, options.backups, options.poll_seconds = [300], 20, 2.5
+        options.backup_seconds, options.pause_seconds = 4, 1
     if options.quick:
         options.agents, options.backups, options.processes = [4], 2, 1
         options.seconds, options.settle, options.backup_seconds, options.pause_seconds = 2, 1, 1, 0.5
@@ -374,7 +431,7 @@ def main(arguments: Sequence[str]) -> None:
                 measure(options, work, count, postgres.new_database() if postgres else "")
                 for count in options.agents
             ]
-        lines += ["", *report(rows)]
+        lines += ["", *report(rows), *(soaked(rows[-1]) if options.soak else [])]
     finally:
         shutil.rmtree(work)
     print("\n".join(lines))

@@ -2,10 +2,10 @@
 
     python bench/simulated_agents.py PLAN
 
-PLAN is a JSON file: url, enrolment_token, first, count, folder, backup_seconds, pause_seconds. Each agent
-enrols and then asks for work, as an agent does, held open by the server. A backup that it is given runs in a
-thread: the real reporter, packs of a real writing session through the gateway, and a real backup of one small
-folder at the end. The process ends when its standard input is closed.
+PLAN is a JSON file: url, enrolment_token, first, count, folder, backup_seconds, pause_seconds, poll_seconds.
+Each agent enrols and then asks for work, as an agent does, held open by the server. A backup that it is given
+runs in a thread: the real reporter, packs of a real writing session through the gateway, and a real backup of
+one small folder at the end. The process ends when its standard input is closed.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ from backstay.protocol.ticket import BackupTicket, Greeting, LeaseReply
 from backstay.repository.credential import load_credential
 from backstay.repository.pack import BlobKind
 
-_POLL_SECONDS = 25.0
+_NICE = 5
 _BLOBS, _BLOB_BYTES = 4, 16 << 10
 
 
@@ -47,10 +47,7 @@ class SimulatedAgent:
 
     async def run(self) -> None:
         """Enrol, then ask for work for ever."""
-        request = EnrolRequest(secret=read_token(str(self._plan["enrolment_token"])).s, name=self._name)
-        answer = await self._http.post("/agent/v1/enrol", content=request.model_dump_json())
-        answer.raise_for_status()
-        self._identity = EnrolReply.model_validate_json(answer.content)
+        self._identity = await self._enrol()
         first = True
         while True:
             try:
@@ -59,6 +56,13 @@ class SimulatedAgent:
             except httpx.HTTPError as error:
                 print(f"{self._name}: {type(error).__name__} {error}", file=sys.stderr, flush=True)
                 await asyncio.sleep(1 + secrets.randbelow(2000) / 1000)
+
+    async def _enrol(self) -> EnrolReply:
+        request = EnrolRequest(secret=read_token(str(self._plan["enrolment_token"])).s, name=self._name)
+        answer = await self._http.post("/agent/v1/enrol", content=request.model_dump_json())
+        if not answer.is_success:
+            raise SystemExit(f"{self._name} was not enrolled: {answer.status_code} {answer.text}")
+        return EnrolReply.model_validate_json(answer.content)
 
     async def _ask(self, *, first: bool) -> None:
         assert self._identity is not None
@@ -71,7 +75,7 @@ class SimulatedAgent:
             system="linux",
             time_ns=time.time_ns(),
             room=0 if busy else 1,
-            wait_seconds=0 if busy or first else _POLL_SECONDS,
+            wait_seconds=0 if busy or first else float(str(self._plan["poll_seconds"])),
         )
         identity = f"Agent {self._identity.file_server_id}:{self._identity.secret}"
         answer = await self._http.post(
@@ -129,6 +133,7 @@ def _tell_defect(task: "asyncio.Task[None]") -> None:
 
 
 async def _main(plan: dict[str, object]) -> None:
+    os.nice(_NICE)
     count, first = int(str(plan["count"])), int(str(plan["first"]))
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
     timeout = httpx.Timeout(90.0, connect=30.0)

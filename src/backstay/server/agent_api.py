@@ -1,15 +1,13 @@
 """What agents ask: enrol, *lease*, *report*, *outcome*. Agents call out only; the server never calls them."""
 
 import asyncio
-import contextlib
 import time
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Request
 from sqlalchemy.orm import Session
-from starlette.concurrency import run_in_threadpool
 
 import backstay
 from backstay.domain.errors import Conflict, Forbidden, NotFound, NotSignedIn
@@ -37,7 +35,9 @@ from backstay.server import agent_logs, fleet, job_queue, looks
 from backstay.server.api.dependencies import ControlDep
 from backstay.server.catalogue import sealed_manifest
 from backstay.server.control import Control
-from backstay.server.sign_in import client_address
+from backstay.server.fleet import Speaker
+from backstay.server.sign_in import client_address, hash_of
+from backstay.server.small_talk import Held
 from backstay.server.tables import BackupSetRow, JobRow, RepositoryRow
 from backstay.server.waiting_agents import WaitingAgents
 
@@ -49,7 +49,6 @@ _ENDED_BY = {
     "cancelled": {JobState.CANCELLED, JobState.ABORTED},
 }
 """States of a job that an outcome may have led to."""
-_SEEN_EVERY = timedelta(seconds=10)
 
 
 @dataclass(frozen=True)
@@ -101,75 +100,91 @@ def who_am_i(control: ControlDep, agent: Agent) -> WhoAmIReply:
 @router.post("/lease")
 async def lease(control: ControlDep, request: Request, agent: Agent, greeting: Greeting) -> LeaseReply:
     """Hand out the next job; the question is held open until there is one, or its time is over."""
-    address = client_address(request)
-    await run_in_threadpool(_greet, control, agent, greeting, address)
-    patience = min(greeting.wait_seconds, control.settings.lease_poll_seconds)
-    ends = time.monotonic() + patience
     waiting_agents: WaitingAgents = request.app.state.waiting_agents
-    ticket = None
+    speaker = Speaker(
+        greeting.instance, greeting.boot_id, client_address(request), greeting.system, greeting.version
+    )
+    ends = time.monotonic() + min(greeting.wait_seconds, control.settings.lease_poll_seconds)
+    # From here on, so that what is asked for while it is looked for is not missed.
     with waiting_agents.waiting(agent.file_server_id) as called:
-        while not await request.is_disconnected():
-            called.clear()
-            if greeting.room > 0 or greeting.looks:
-                ticket = await run_in_threadpool(_next_ticket, control, agent, greeting)
-            left = ends - time.monotonic()
-            if ticket is not None or left <= 0 or control.stopping.is_set():
-                break
-            with contextlib.suppress(TimeoutError):
+        ticket = await waiting_agents.in_thread(_take_in, control, agent, greeting, speaker)
+        while ticket is None and (left := ends - time.monotonic()) > 0 and not control.stopping.is_set():
+            try:
                 await asyncio.wait_for(called.wait(), left)
+            except TimeoutError:
+                break
+            called.clear()
+            if await request.is_disconnected():
+                break
+            ticket = await waiting_agents.in_thread(_next_ticket, control, agent, greeting)
     return LeaseReply(ticket=ticket, server_time_ns=int(control.clock().timestamp() * 1e9))
 
 
-def _greet(control: Control, agent: AgentId, greeting: Greeting, address: str) -> None:
+def _take_in(control: Control, agent: AgentId, greeting: Greeting, speaker: Speaker) -> Ticket | None:
+    """Note that the agent is there; and its next job, if there is one and it has room."""
     now = control.clock()
+    # Most agents are who they were, and find nothing: they only read, and take no turn among the writers.
+    with control.database.read() as db:
+        known = fleet.is_as_known(db, agent.file_server_id, agent.secret, speaker) and not greeting.log
+        something = _something_for(db, agent, greeting, now)
+    ahead = greeting.time_ns / 1e9 - now.timestamp()
+    if known:
+        control.small_talk.heard(agent.file_server_id, now, clock_ahead=ahead)
+    else:
+        _greet(control, agent, greeting, speaker, now, ahead)
+    return _next_ticket(control, agent, greeting) if something or not known else None
+
+
+def _something_for(db: Session, agent: AgentId, greeting: Greeting, now: datetime) -> bool:
+    """Whether there is a question or a job for the agent."""
+    number = agent.file_server_id
+    if greeting.looks and looks.has_question(db, number, now):
+        return True
+    return greeting.room > 0 and job_queue.has_work(db, number, agent.instance, greeting.busy, now)
+
+
+def _greet(
+    control: Control, agent: AgentId, greeting: Greeting, speaker: Speaker, now: datetime, ahead: float
+) -> None:
     try:
-        _take_in(control, agent, greeting, address, now)
+        with control.database.begin() as db:
+            server = fleet.identify(db, agent.file_server_id, agent.secret, to_change=True)
+            if fleet.looks_like_a_copy(server, boot_id=speaker.boot_id, address=speaker.address, now=now):
+                fleet.note_rival(server, speaker.address, now)
+            replaced, restarted = fleet.greet(
+                server,
+                instance=speaker.instance,
+                first=greeting.first,
+                busy=job_queue.runs_for(db, server, now),
+                machine_id=greeting.machine_id,
+                boot_id=speaker.boot_id,
+                now=now,
+            )
+            if replaced:
+                job_queue.abort_lost(db, server, now, machine_restarted=restarted)
+            server.last_seen_at, server.clock_offset = now, ahead
+            server.address, server.system, server.version = speaker.address, speaker.system, speaker.version
+            agent_logs.keep(db, server, greeting.log, now)
     except Conflict:
         with control.database.begin() as db:
-            fleet.note_rival(fleet.identify(db, agent.file_server_id, agent.secret), address, now)
+            server = fleet.identify(db, agent.file_server_id, agent.secret, to_change=True)
+            fleet.note_rival(server, speaker.address, now)
         raise
-
-
-def _take_in(control: Control, agent: AgentId, greeting: Greeting, address: str, now: datetime) -> None:
-    with control.database.begin() as db:
-        server = fleet.identify(db, agent.file_server_id, agent.secret)
-        if fleet.looks_like_a_copy(server, boot_id=greeting.boot_id, address=address, now=now):
-            fleet.note_rival(server, address, now)
-        replaced, restarted = fleet.greet(
-            server,
-            instance=greeting.instance,
-            first=greeting.first,
-            busy=job_queue.runs_for(db, server, now),
-            machine_id=greeting.machine_id,
-            boot_id=greeting.boot_id,
-            now=now,
-        )
-        if replaced:
-            job_queue.abort_lost(db, server, now, machine_restarted=restarted)
-        server.last_seen_at = now
-        server.address = address
-        server.system, server.version = greeting.system, greeting.version
-        server.clock_offset = greeting.time_ns / 1e9 - now.timestamp()
-        agent_logs.keep(db, server, greeting.log, now)
 
 
 def _next_ticket(control: Control, agent: AgentId, greeting: Greeting) -> Ticket | None:
     now = control.clock()
-    busy = greeting.busy
-    # Most questions find nothing: they only read, and take no turn among the writers.
     with control.database.read() as db:
-        server = fleet.identify(db, agent.file_server_id, agent.secret)
-        fleet.require_instance(server, agent.instance)
-        asked = greeting.looks and looks.has_question(db, server, now)
-        work = greeting.room > 0 and job_queue.has_work(db, server, agent.instance, busy, now)
-        if not asked and not work:
+        if not _something_for(db, agent, greeting, now):
             return None
     with control.database.begin() as db:
         server = fleet.identify(db, agent.file_server_id, agent.secret)
         fleet.require_instance(server, agent.instance)
-        if asked and (look := looks.take(db, server, agent.instance, now)) is not None:
+        if greeting.looks and (look := looks.take(db, server, agent.instance, now)) is not None:
             return look
-        job = job_queue.lease_for_agent(db, server, agent.instance, now, busy) if work else None
+        if greeting.room <= 0:
+            return None
+        job = job_queue.lease_for_agent(db, server, agent.instance, now, greeting.busy)
         if job is None:
             return None
         repository = db.get_one(RepositoryRow, job.repository_id)
@@ -262,24 +277,49 @@ def inventory(control: ControlDep, agent: Agent, message: Inventory) -> None:
 
 
 @router.post("/jobs/{job_id}/report")
-def report(control: ControlDep, agent: Agent, job_id: JobNumber, message: Report) -> ReportReply:
+async def report(
+    control: ControlDep, request: Request, agent: Agent, job_id: JobNumber, message: Report
+) -> ReportReply:
     """Take in how a job goes; the answer says go on, cancel, or lost."""
+    waiting_agents: WaitingAgents = request.app.state.waiting_agents
+    return await waiting_agents.in_thread(_report, control, agent, job_id, message)
+
+
+def _report(control: Control, agent: AgentId, job_id: int, message: Report) -> ReportReply:
     now = control.clock()
+    held, talk = Held(job_id, message.epoch, agent.instance), control.small_talk
+    if not message.messages and talk.says_nothing_new(held, message.steps):
+        with control.database.read() as db:
+            cancelled_by = job_queue.cancelled_by(
+                db, held.job, held.epoch, held.instance, agent.file_server_id, hash_of(agent.secret)
+            )
+        if cancelled_by is not None:
+            talk.heard(agent.file_server_id, now)
+            talk.progress(held, message.progress, now)
+            return job_queue.reply_to(cancelled_by, now)
     with control.database.begin() as db:
         job = _held(db, agent, job_id, message.epoch, now, "report")
         if isinstance(job, str):
             return ReportReply(verdict="lost", reason=job, server_time_ns=int(now.timestamp() * 1e9))
-        server = job.file_server
-        if server is not None and (server.last_seen_at is None or now - server.last_seen_at > _SEEN_EVERY):
-            server.last_seen_at = now
         reply = job_queue.report(db, job, message, now)
+        lease = job_queue.lease_of(db, job)
+    # Not before it is committed, and never in one transaction with the job: see job_queue for the order.
+    talk.written(held, message.steps, lease, now)
+    talk.heard(agent.file_server_id, now)
     control.wakeups.wake()
     return reply
 
 
 @router.post("/jobs/{job_id}/outcome")
-def outcome(control: ControlDep, agent: Agent, job_id: JobNumber, message: Outcome) -> OutcomeReply:
+async def outcome(
+    control: ControlDep, request: Request, agent: Agent, job_id: JobNumber, message: Outcome
+) -> OutcomeReply:
     """Take in how a job ended. Said twice, or too late, it changes nothing, and the answer says so."""
+    waiting_agents: WaitingAgents = request.app.state.waiting_agents
+    return await waiting_agents.in_thread(_outcome, control, agent, job_id, message)
+
+
+def _outcome(control: Control, agent: AgentId, job_id: int, message: Outcome) -> OutcomeReply:
     now = control.clock()
     if message.look is not None:
         with control.database.begin() as db:

@@ -157,7 +157,12 @@ def _evaluate(control: Control, name: str, checks: Sequence[Check], own: Callabl
         if held is None:
             return 0
         held.memory = facts.memory
-        return _reconcile(db, own, findings, now)
+        raised, resolved = _reconcile(db, own, findings, now)
+    for row in raised:
+        _log.warning("alert", alert=row.id, kind=row.kind, severity=row.severity, what=row.text)
+    for row in resolved:
+        _log.info("alert resolved", alert=row.id, kind=row.kind, subject=row.subject)
+    return len(raised) + len(resolved)
 
 
 def _standing(db: Session, own: Callable[[AlertRow], bool]) -> dict[tuple[str, str], AlertRow]:
@@ -185,25 +190,29 @@ def _changed(row: AlertRow, finding: Finding) -> bool:
 
 def _reconcile(
     db: Session, own: Callable[[AlertRow], bool], findings: dict[tuple[str, str], Finding], now: datetime
-) -> int:
+) -> tuple[list[AlertRow], list[AlertRow]]:
+    """Make the alerts what was found; returns those that were raised, and those that were resolved.
+
+    All in one go, and nothing is logged here: when a whole site goes silent, others wait for this.
+    """
     standing = _standing(db, own)
-    changed = 0
+    raised: list[AlertRow] = []
     for key, finding in findings.items():
         row = standing.pop(key, None)
         if row is None:
-            _raise(db, finding, now)
-            changed += 1
+            raised.append(_raised(finding, now))
         elif _changed(row, finding) or now - row.last_seen_at > _SEEN_EVERY:
             _renew(row, finding, now)
+    db.add_all(raised)
     for row in standing.values():
         row.resolved_at = now
-        changed += 1
-        _log.info("alert resolved", alert=row.id, kind=row.kind, subject=row.subject)
-    return changed + _forget_hosts(db, now)
+    forgotten = _forget_hosts(db, now)
+    db.flush()
+    return raised, [*standing.values(), *forgotten]
 
 
-def _raise(db: Session, finding: Finding, now: datetime) -> None:
-    row = AlertRow(
+def _raised(finding: Finding, now: datetime) -> AlertRow:
+    return AlertRow(
         kind=finding.kind.value,
         severity=finding.severity.value,
         subject=finding.subject,
@@ -215,9 +224,6 @@ def _raise(db: Session, finding: Finding, now: datetime) -> None:
         raised_at=now,
         last_seen_at=now,
     )
-    db.add(row)
-    db.flush()
-    _log.warning("alert", alert=row.id, kind=row.kind, severity=row.severity, what=row.text)
 
 
 def _renew(row: AlertRow, finding: Finding, now: datetime) -> None:
@@ -229,8 +235,8 @@ def _renew(row: AlertRow, finding: Finding, now: datetime) -> None:
     row.job_id, row.last_seen_at = finding.job_id, now
 
 
-def _forget_hosts(db: Session, now: datetime) -> int:
-    """A machine on which no server runs any more resolves nothing."""
+def _forget_hosts(db: Session, now: datetime) -> Sequence[AlertRow]:
+    """A machine on which no server runs any more resolves nothing: its alerts are resolved for it."""
     rows = db.scalars(
         select(AlertRow).where(
             AlertRow.resolved_at.is_(None),
@@ -240,7 +246,7 @@ def _forget_hosts(db: Session, now: datetime) -> int:
     ).all()
     for row in rows:
         row.resolved_at = now
-    return len(rows)
+    return rows
 
 
 def get_alert(db: Session, alert_id: int) -> AlertRow:

@@ -19,6 +19,7 @@ from backstay.server.observing import Observing
 from backstay.server.repositories import Repositories
 from backstay.server.request_limits import RequestLimits
 from backstay.server.settings import ServerKey, ServerSettings
+from backstay.server.small_talk import SmallTalk
 from backstay.server.waiting_agents import WaitingAgents
 from backstay.server.web.router import router as console
 
@@ -34,6 +35,7 @@ def open_control(settings: ServerSettings, *, clock: Clock = utc_now) -> Control
         key=key,
         repositories=Repositories(database, key, settings.folder),
         instance=secrets.token_hex(8),
+        small_talk=SmallTalk(database, at_once=not settings.background),
         clock=clock,
     )
 

@@ -24,6 +24,7 @@ from backstay.server import (
     reconcile,
     scheduler,
     server_jobs,
+    small_talk,
     upkeep_schedule,
 )
 from backstay.server.control import Control
@@ -44,14 +45,20 @@ class Chore:
 
 def _reap(control: Control) -> None:
     with control.database.begin() as db:
-        ended = job_queue.reap(db, control.clock())
+        ended = job_queue.reap(db, control.clock(), control.silence)
     if ended:
         control.wakeups.wake()
 
 
+def _write_small_talk(control: Control) -> None:
+    if control.small_talk.write():
+        control.wakeups.wake()
+
+
 CHORES: list[Chore] = [
-    # Agents that could not report while no server was there are given time to come back.
-    Chore("reap", 5.0, _reap, job_queue.LEAST_AGENT_LEASE.total_seconds()),
+    Chore("small talk", small_talk.WRITTEN_EVERY_SECONDS, _write_small_talk),
+    # Agents that could not ask while no server was there are given time to come back.
+    Chore("reap", 5.0, _reap, 60.0),
     Chore("schedule", scheduler.EVERY_SECONDS, scheduler.tick, 1.0),
     Chore("sweep sessions", 3600.0, browser_sessions.sweep, 60.0),
     Chore("alerts", alerts.EVERY.total_seconds(), alerts.evaluate, 5.0),

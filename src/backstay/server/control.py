@@ -9,6 +9,8 @@ from backstay.server.database import Database
 from backstay.server.metrics import Metrics
 from backstay.server.repositories import Repositories
 from backstay.server.settings import ServerKey, ServerSettings
+from backstay.server.silence import Silence
+from backstay.server.small_talk import SmallTalk
 
 Clock = Callable[[], datetime]
 
@@ -52,6 +54,8 @@ class Control:
         instance: names this process in leases.
         wakeups, metrics: of this process.
         stopping: set when this process is about to end: whoever waits ends its answer.
+        silence: of the jobs that run, as this process has listened to it.
+        small_talk: what agents said within the last second; where no chores run, it is written at once.
     """
 
     settings: ServerSettings
@@ -59,7 +63,9 @@ class Control:
     key: ServerKey
     repositories: Repositories
     instance: str
+    small_talk: SmallTalk
     clock: Clock = utc_now
     wakeups: Wakeups = field(default_factory=Wakeups)
     stopping: threading.Event = field(default_factory=threading.Event)
     metrics: Metrics = field(default_factory=Metrics)
+    silence: Silence = field(default_factory=Silence)

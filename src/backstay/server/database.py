@@ -14,6 +14,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event, func, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 
 from backstay.domain.errors import ServerError, UsageError
@@ -22,6 +23,7 @@ from backstay.server.settings import ServerKey
 SERVER_KEY = "backstay.key"
 
 _BUSY_MILLISECONDS = 20_000
+_THREADS = 64
 _ONE_VIEW = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -61,9 +63,12 @@ class Database:
         self.is_sqlite = self.url.startswith("sqlite")
         options: dict[str, Any] = {"pool_pre_ping": True}
         if self.is_sqlite:
-            options = {"connect_args": {"timeout": _BUSY_MILLISECONDS / 1000, "check_same_thread": False}}
+            # One for each thread: to open a connection anew takes longer than what it is for.
+            options = {"pool_size": _THREADS, "max_overflow": -1}
+            options["connect_args"] = {"timeout": _BUSY_MILLISECONDS / 1000, "check_same_thread": False}
         else:
-            options |= {"pool_size": 10, "max_overflow": 20}
+            # PostgreSQL allows a hundred unless it is told otherwise: enough for three server processes.
+            options |= {"pool_size": 20, "max_overflow": 10, "pool_timeout": _BUSY_MILLISECONDS / 1000}
         self.engine: Engine = create_engine(self.url, **options)
         if self.is_sqlite:
             _prepare_sqlite(self.engine)
@@ -110,6 +115,11 @@ class Database:
             raise ServerError(
                 f"the database cannot be used: {_reason(error)}",
                 hint="check that it is there, has room and can be reached; `backstay doctor` looks closer",
+            ) from error
+        except PoolTimeout as error:
+            raise ServerError(
+                "the database cannot be used: all connections to it have been busy for too long",
+                hint="look at its load and its locks; more server processes help where it has room",
             ) from error
 
     def upgrade(self) -> None:

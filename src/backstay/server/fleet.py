@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy import ColumnElement, bindparam, func, or_, select
 from sqlalchemy.orm import Session
 
 from backstay.domain.errors import Conflict, Forbidden, NotFound, NotSignedIn, UsageError
@@ -161,15 +161,54 @@ def enrol(db: Session, secret: str, name: str, *, now: datetime, address: str = 
     return AgentIdentity(server.id, name, agent_secret)
 
 
-def identify(db: Session, file_server_id: int, secret: str) -> FileServer:
-    """The file server whose agent this is. Raises NotSignedIn."""
-    server = db.get(FileServer, file_server_id)
+def identify(db: Session, file_server_id: int, secret: str, *, to_change: bool = False) -> FileServer:
+    """The file server whose agent this is. Raises NotSignedIn.
+
+    Args:
+        to_change: nobody else changes it until this transaction ends.
+    """
+    lock = {"key_share": True} if to_change else None
+    server = db.get(FileServer, file_server_id, with_for_update=lock)
     if server is None or server.agent_key_hash != hash_of(secret):
-        raise NotSignedIn(
-            "this agent's credential does not hold: it was revoked, or the file server was enrolled anew",
-            hint="enrol it again with `backstay agent enrol`",
-        )
+        raise _not_it()
     return server
+
+
+def _not_it() -> NotSignedIn:
+    return NotSignedIn(
+        "this agent's credential does not hold: it was revoked, or the file server was enrolled anew",
+        hint="enrol it again with `backstay agent enrol`",
+    )
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """An agent process, as it describes itself."""
+
+    instance: str
+    boot_id: str
+    address: str
+    system: str
+    version: str
+
+
+_SPEAKER = select(
+    FileServer.agent_key_hash,
+    FileServer.instance,
+    FileServer.boot_id,
+    FileServer.address,
+    FileServer.system,
+    FileServer.version,
+).where(FileServer.id == bindparam("file_server"))
+"""Made once, and without what is large: it is asked for with every *lease*."""
+
+
+def is_as_known(db: Session, file_server_id: int, secret: str, speaker: Speaker) -> bool:
+    """Whether this very process spoke for the file server last, and is what it was. Raises NotSignedIn."""
+    row = db.execute(_SPEAKER, {"file_server": file_server_id}).first()
+    if row is None or row[0] != hash_of(secret):
+        raise _not_it()
+    return Speaker(*row[1:]) == speaker
 
 
 def greet(

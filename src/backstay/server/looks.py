@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, and_, delete, or_, select
+from sqlalchemy import ColumnElement, and_, bindparam, delete, or_, select
 from sqlalchemy.orm import Session
 
 from backstay.domain.errors import Conflict, Forbidden, NotFound
@@ -96,15 +96,28 @@ def _waiting(now: datetime) -> ColumnElement[bool]:
     )
 
 
+_QUESTION = (
+    select(LookRow.id)
+    .where(
+        LookRow.file_server_id == bindparam("file_server"),
+        LookRow.answered_at.is_(None),
+        LookRow.asked_at > bindparam("asked_after"),
+        or_(LookRow.taken_at.is_(None), LookRow.taken_at < bindparam("taken_before")),
+    )
+    .limit(1)
+)
+"""As `_waiting`; made once, for every agent asks it with every *lease*."""
+
+
 def file_servers_asked(db: Session, now: datetime) -> Sequence[int]:
     """File servers whose agents are to be asked something."""
     return db.scalars(select(LookRow.file_server_id).where(_waiting(now)).distinct()).all()
 
 
-def has_question(db: Session, server: FileServer, now: datetime) -> bool:
+def has_question(db: Session, file_server_id: int, now: datetime) -> bool:
     """Whether there is one that `take` would give."""
-    found = select(LookRow.id).where(LookRow.file_server_id == server.id, _waiting(now)).limit(1)
-    return db.scalars(found).first() is not None
+    limits = {"asked_after": now - PATIENCE, "taken_before": now - _HANDED_OUT_AGAIN}
+    return db.scalars(_QUESTION, {"file_server": file_server_id, **limits}).first() is not None
 
 
 def take(db: Session, server: FileServer, instance: str, now: datetime) -> LookTicket | None:

@@ -24,6 +24,9 @@ from backstay.server.tls import certificate_files
 _log = structlog.get_logger()
 
 _GRACE_SECONDS = 10
+_KEEP_ALIVE_SECONDS = 65
+"""Longer than clients keep a connection that they do not use (5 s agents, 60 s proxies): whoever uses one
+again must not find that the server closed it in the same moment."""
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
@@ -55,6 +58,7 @@ def serve(settings: ServerSettings, *, ready: Callable[[Control], None] = lambda
             date_header=True,
             proxy_headers=bool(settings.trusted_proxies),
             forwarded_allow_ips=list(settings.trusted_proxies),
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=_GRACE_SECONDS,
             ssl_certfile=files[0] if files else None,
             ssl_keyfile=files[1] if files else None,

@@ -6,20 +6,28 @@ thousand agents and fifty backups that is thousands a second.
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar, TypeVarTuple
 
 import structlog
-from starlette.concurrency import run_in_threadpool
+from anyio import CapacityLimiter, to_thread
 
 from backstay.domain.errors import BackstayError
 from backstay.server import job_queue, looks
 from backstay.server.control import Control
+from backstay.server.silence import ClockWatch
 
 _LOOK_EVERY_SECONDS = 2.0
 """Work that another process queued, or that is due by now, wakes nobody here."""
 _AT_MOST_EVERY_SECONDS = 0.1
 
+_THREADS = 16
+"""For what agents say; so that, however much they say, those who use the console need not stand in line."""
+
 _log = structlog.get_logger()
+
+_Given = TypeVarTuple("_Given")
+_Found = TypeVar("_Found")
 
 
 class WaitingAgents:
@@ -29,6 +37,12 @@ class WaitingAgents:
         self._control = control
         self._waiting: dict[int, set[asyncio.Event]] = {}
         self._stirred = asyncio.Event()
+        self._clock = ClockWatch()
+        self._threads = CapacityLimiter(_THREADS)
+
+    async def in_thread(self, do: Callable[[*_Given], _Found], *given: *_Given) -> _Found:
+        """What `do` returns, in one of the threads that are there for agents alone."""
+        return await to_thread.run_sync(do, *given, limiter=self._threads)
 
     @contextlib.contextmanager
     def waiting(self, file_server_id: int) -> Iterator[asyncio.Event]:
@@ -53,14 +67,27 @@ class WaitingAgents:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stirred.wait(), _LOOK_EVERY_SECONDS)
             self._stirred.clear()
+            self._hold_through_a_jump()
             if self._control.stopping.is_set():
                 self._call(list(self._waiting))
             elif self._waiting:
-                try:
-                    self._call(await run_in_threadpool(self._with_work))
-                except BackstayError as error:
-                    _log.warning("no look for work", what=error.what, hint=error.hint)
+                await self._look()
             await asyncio.sleep(_AT_MOST_EVERY_SECONDS)
+
+    def _hold_through_a_jump(self) -> None:
+        """Whoever waits here is there, however long ago the clock says that it asked."""
+        now = self._control.clock()
+        if self._clock.jumped(now):
+            for number in self._waiting:
+                self._control.small_talk.heard(number, now)
+
+    async def _look(self) -> None:
+        try:
+            self._call(await self.in_thread(self._with_work))
+        except BackstayError as error:
+            _log.warning("no look for work", what=error.what, hint=error.hint)
+        except Exception as error:  # noqa: BLE001  a defect in one look must not end all looks
+            _log.error("defect in a look for work", exc_info=error)
 
     def _with_work(self) -> list[int]:
         with self._control.database.read() as db:

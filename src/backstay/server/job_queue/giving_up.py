@@ -9,8 +9,10 @@ from backstay.domain.errors import Conflict
 from backstay.domain.job import JobKind, JobState
 from backstay.server.fleet import is_silent
 from backstay.server.job_queue.attempts import restart
+from backstay.server.job_queue.leases import LEAST_AGENT_LEASE, lease_of
 from backstay.server.job_queue.requests import silence_of
 from backstay.server.job_queue.states import WAITING, log, set_state
+from backstay.server.silence import RunningLease, Silence
 from backstay.server.tables import FileServer, JobRow, RestorePointRow
 
 
@@ -37,6 +39,7 @@ def abort_lost(db: Session, server: FileServer, now: datetime, *, machine_restar
             JobRow.state == JobState.RUNNING.value,
             JobRow.leased_to != server.instance,
         )
+        .order_by(JobRow.id)
         .with_for_update()
     ).all()
     for job in jobs:
@@ -69,8 +72,19 @@ _RUN_BY_REVOKED = (
 )
 
 
-def reap(db: Session, now: datetime) -> list[JobRow]:
-    """End jobs that nobody renews, and skip those whose window has closed. Returns those that have ended."""
+_LEASES = select(JobRow.id, JobRow.lease_epoch, JobRow.leased_until).where(
+    JobRow.state == JobState.RUNNING.value
+)
+
+
+def reap(db: Session, now: datetime, silence: Silence | None = None) -> list[JobRow]:
+    """End jobs that nobody renews, and skip those whose window has closed. Returns those that have ended.
+
+    Args:
+        silence: what this process has listened to; None: the clock is believed.
+    """
+    if silence is not None:
+        silence.listen((RunningLease(*row) for row in db.execute(_LEASES)), now)
     ended: list[JobRow] = []
     for job in db.scalars(_RUN_BY_REVOKED.with_for_update(of=JobRow, skip_locked=True)).all():
         if not _settle_committed(db, job, now):
@@ -79,6 +93,11 @@ def reap(db: Session, now: datetime) -> list[JobRow]:
         ended.append(job)
     silent = select(JobRow).where(JobRow.state == JobState.RUNNING.value, JobRow.leased_until < now)
     for job in db.scalars(silent.with_for_update(skip_locked=True)).all():
+        lease = RunningLease(job.id, job.lease_epoch, job.leased_until)
+        if silence is not None and not silence.was_listened_to(
+            lease, whole=lease_of(db, job), least=LEAST_AGENT_LEASE
+        ):
+            continue
         if _settle_committed(db, job, now):
             ended.append(job)
             continue

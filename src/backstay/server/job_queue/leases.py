@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from sqlalchemy import Select, and_, or_, select
+from sqlalchemy import and_, bindparam, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from backstay.domain.errors import Forbidden, NotFound
@@ -19,28 +19,57 @@ SERVER_LEASE = timedelta(minutes=2)
 LEAST_AGENT_LEASE = timedelta(minutes=5)
 _LEASE_MARGIN = timedelta(minutes=2)
 
+_other = aliased(JobRow)
+_SAME_SET_RUNS = (
+    select(_other.id)
+    .where(_other.backup_set_id == JobRow.backup_set_id, _other.state == JobState.RUNNING.value)
+    .exists()
+)
+# Questions that every agent asks again and again are made once: to make one takes longer than to answer it.
+_WORK = (
+    select(JobRow)
+    .where(
+        JobRow.file_server_id == bindparam("file_server"),
+        JobRow.state.in_(WAITING),
+        JobRow.kind.in_([JobKind.BACKUP.value, JobKind.RESTORE.value]),
+        or_(JobRow.not_before.is_(None), JobRow.not_before <= bindparam("now")),
+        or_(JobRow.not_after.is_(None), JobRow.not_after > bindparam("now")),
+        ~and_(JobRow.backup_set_id.is_not(None), _SAME_SET_RUNS),
+    )
+    .order_by(JobRow.id)
+    .limit(1)
+)
+_IS_WORK = _WORK.with_only_columns(JobRow.id)
+_WORK_TO_TAKE = _WORK.with_for_update(skip_locked=True)
+_GIVEN = select(JobRow.id, JobRow.progress).where(
+    JobRow.file_server_id == bindparam("file_server"),
+    JobRow.state == JobState.RUNNING.value,
+    JobRow.leased_to == bindparam("instance"),
+)
+_WITH_WORK = (
+    select(JobRow.file_server_id)
+    .where(
+        JobRow.state.in_(WAITING),
+        JobRow.file_server_id.is_not(None),
+        JobRow.kind.in_([JobKind.BACKUP.value, JobKind.RESTORE.value]),
+        or_(JobRow.not_before.is_(None), JobRow.not_before <= bindparam("now")),
+        or_(JobRow.not_after.is_(None), JobRow.not_after > bindparam("now")),
+    )
+    .distinct()
+)
+
 
 def file_servers_with_work(db: Session, now: datetime) -> list[int]:
     """File servers with a job that waits and may begin; where another of its set runs, it has to wait on."""
-    found = db.scalars(
-        select(JobRow.file_server_id)
-        .where(
-            JobRow.state.in_(WAITING),
-            JobRow.file_server_id.is_not(None),
-            JobRow.kind.in_([JobKind.BACKUP.value, JobKind.RESTORE.value]),
-            or_(JobRow.not_before.is_(None), JobRow.not_before <= now),
-            or_(JobRow.not_after.is_(None), JobRow.not_after > now),
-        )
-        .distinct()
-    )
+    found = db.scalars(_WITH_WORK, {"now": now})
     return [number for number in found if number is not None]
 
 
-def has_work(db: Session, server: FileServer, instance: str, busy: Iterable[int], now: datetime) -> bool:
+def has_work(db: Session, file_server_id: int, instance: str, busy: Iterable[int], now: datetime) -> bool:
     """Whether there is a job that `lease_for_agent` would give."""
-    if db.scalars(_work_for(server, now)).first() is not None:
+    if db.scalars(_IS_WORK, {"file_server": file_server_id, "now": now}).first():
         return True
-    return _untold(db, server, instance, busy) is not None
+    return _untold(db, file_server_id, instance, busy) is not None
 
 
 def runs_for(db: Session, server: FileServer, now: datetime) -> bool:
@@ -53,37 +82,11 @@ def runs_for(db: Session, server: FileServer, now: datetime) -> bool:
     return db.scalars(running.limit(1)).first() is not None
 
 
-def _untold(db: Session, server: FileServer, instance: str, busy: Iterable[int]) -> JobRow | None:
+def _untold(db: Session, file_server_id: int, instance: str, busy: Iterable[int]) -> int | None:
     """A job that this process was given and knows nothing of: the answer to its question was lost."""
-    given = select(JobRow).where(
-        JobRow.file_server_id == server.id,
-        JobRow.state == JobState.RUNNING.value,
-        JobRow.leased_to == instance,
-        JobRow.id.not_in(list(busy)),
-    )
-    return next((job for job in db.scalars(given) if not job.progress), None)
-
-
-def _work_for(server: FileServer, now: datetime) -> Select[JobRow]:
-    running = aliased(JobRow)
-    same_set_runs = (
-        select(running.id)
-        .where(running.backup_set_id == JobRow.backup_set_id, running.state == JobState.RUNNING.value)
-        .exists()
-    )
-    return (
-        select(JobRow)
-        .where(
-            JobRow.file_server_id == server.id,
-            JobRow.state.in_(WAITING),
-            JobRow.kind.in_([JobKind.BACKUP.value, JobKind.RESTORE.value]),
-            or_(JobRow.not_before.is_(None), JobRow.not_before <= now),
-            or_(JobRow.not_after.is_(None), JobRow.not_after > now),
-            ~and_(JobRow.backup_set_id.is_not(None), same_set_runs),
-        )
-        .order_by(JobRow.id)
-        .limit(1)
-    )
+    known = set(busy)
+    given = db.execute(_GIVEN, {"file_server": file_server_id, "instance": instance})
+    return next((number for number, progress in given if not progress and number not in known), None)
 
 
 def lease_for_agent(
@@ -96,13 +99,14 @@ def lease_for_agent(
     """
     # Two processes that say they are this agent take turns: each would find another job of the same set.
     db.execute(select(FileServer.id).where(FileServer.id == server.id).with_for_update(key_share=True))
-    untold = _untold(db, server, instance, busy)
-    if untold is not None:
+    number = _untold(db, server.id, instance, busy)
+    untold = get_job(db, number, to_change=True) if number is not None else None
+    if untold is not None and (untold.state, untold.leased_to) == (JobState.RUNNING.value, instance):
         untold.lease_epoch += 1
         untold.leased_until = now + agent_lease(policy_for(db, untold))
         log(db, untold, "given to the agent again, as it knew nothing of it", now, level="warning")
         return untold
-    job = db.scalars(_work_for(server, now).with_for_update(skip_locked=True)).first()
+    job = db.scalars(_WORK_TO_TAKE, {"file_server": server.id, "now": now}).first()
     if job is None:
         return None
     _start(db, job, instance, now, agent_lease(policy_for(db, job)))
@@ -145,6 +149,11 @@ def agent_lease(policy: BackupPolicy) -> timedelta:
     return max(LEAST_AGENT_LEASE, policy.retries.network_patience + _LEASE_MARGIN)
 
 
+def lease_of(db: Session, job: JobRow) -> timedelta:
+    """How long this job may be silent."""
+    return agent_lease(policy_for(db, job)) if JobKind(job.kind).runs_on_agent else SERVER_LEASE
+
+
 def held_job(
     db: Session,
     job_id: int,
@@ -173,3 +182,27 @@ def held_job(
             hint="nothing that is still done for it counts; a fresh job goes on from what was stored",
         )
     return job
+
+
+_STANDING = (
+    select(FileServer.agent_key_hash, FileServer.instance, JobRow.cancel_requested_by)
+    .join(FileServer, FileServer.id == JobRow.file_server_id)
+    .where(
+        JobRow.id == bindparam("job"),
+        JobRow.state == JobState.RUNNING.value,
+        JobRow.lease_epoch == bindparam("epoch"),
+        JobRow.leased_to == bindparam("instance"),
+        JobRow.file_server_id == bindparam("file_server"),
+    )
+)
+
+
+def cancelled_by(
+    db: Session, job_id: int, epoch: int, instance: str, file_server_id: int, key_hash: str
+) -> str | None:
+    """Who wants a job cancelled, or empty; None where this agent does not hold it: `held_job` says why."""
+    held = {"job": job_id, "epoch": epoch, "instance": instance, "file_server": file_server_id}
+    row = db.execute(_STANDING, held).first()
+    if row is None or row[0] != key_hash or row[1] != instance:
+        return None
+    return str(row[2])

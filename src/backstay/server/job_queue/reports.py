@@ -6,10 +6,10 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from backstay.domain.job import JobKind, JobState
+from backstay.domain.job import JobState
 from backstay.protocol.report import Outcome, ProblemReport, Report, ReportReply, StepReport
 from backstay.server.job_queue.attempts import restart, retry
-from backstay.server.job_queue.leases import SERVER_LEASE, agent_lease, policy_for
+from backstay.server.job_queue.leases import lease_of
 from backstay.server.job_queue.requests import REQUEST_STEP
 from backstay.server.job_queue.states import log, set_state
 from backstay.server.tables import JobProblem, JobRow
@@ -22,13 +22,16 @@ def report(db: Session, job: JobRow, report: Report, now: datetime) -> ReportRep
     job.revision += 1
     for message in report.messages:
         log(db, job, message, now)
-    on_agent = JobKind(job.kind).runs_on_agent
-    job.leased_until = now + (agent_lease(policy_for(db, job)) if on_agent else SERVER_LEASE)
+    job.leased_until = now + lease_of(db, job)
+    return reply_to(job.cancel_requested_by, now)
+
+
+def reply_to(cancel_requested_by: str, now: datetime) -> ReportReply:
+    """What a report that came in time is answered."""
     time_ns = int(now.timestamp() * 1e9)
-    if job.cancel_requested_by:
-        return ReportReply(
-            verdict="cancel", reason=f"cancelled by {job.cancel_requested_by}", server_time_ns=time_ns
-        )
+    if cancel_requested_by:
+        reason = f"cancelled by {cancel_requested_by}"
+        return ReportReply(verdict="cancel", reason=reason, server_time_ns=time_ns)
     return ReportReply(verdict="go_on", server_time_ns=time_ns)
 
 
