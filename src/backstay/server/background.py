@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from datetime import timedelta
 
 import structlog
 
@@ -30,6 +29,7 @@ from backstay.server import (
 from backstay.server.control import Control
 from backstay.server.notifications import outbox
 
+_JOIN_SECONDS = 5.0
 _log = structlog.get_logger()
 
 
@@ -89,10 +89,12 @@ async def running(control: Control) -> AsyncIterator[None]:
     finally:
         ending.set()
         await asyncio.to_thread(_join, threads)
+        with contextlib.suppress(BackstayError):  # agents say it again
+            await asyncio.to_thread(control.small_talk.write)
 
 
 def _join(threads: list[threading.Thread]) -> None:
-    ends = time.monotonic() + timedelta(seconds=10).total_seconds()
+    ends = time.monotonic() + _JOIN_SECONDS
     for thread in threads:
         thread.join(max(0.0, ends - time.monotonic()))
 

@@ -23,7 +23,8 @@ from backstay.server.tls import certificate_files
 
 _log = structlog.get_logger()
 
-_GRACE_SECONDS = 10
+_GRACE_SECONDS = 4
+"""Who waits is answered at once. Who is in the middle of sending is cut off then, and sends it again."""
 _KEEP_ALIVE_SECONDS = 65
 """Longer than clients keep a connection that they do not use (5 s agents, 60 s proxies): whoever uses one
 again must not find that the server closed it in the same moment."""

@@ -67,7 +67,6 @@ class WaitingAgents:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stirred.wait(), _LOOK_EVERY_SECONDS)
             self._stirred.clear()
-            self._hold_through_a_jump()
             if self._control.stopping.is_set():
                 self._call(list(self._waiting))
             elif self._waiting:
@@ -83,6 +82,7 @@ class WaitingAgents:
 
     async def _look(self) -> None:
         try:
+            self._hold_through_a_jump()
             self._call(await self.in_thread(self._with_work))
         except BackstayError as error:
             _log.warning("no look for work", what=error.what, hint=error.hint)
