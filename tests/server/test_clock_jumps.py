@@ -16,6 +16,8 @@ from backstay.server.control import Control
 from backstay.server.silence import Silence
 from backstay.testing.protocol_agent import ProtocolAgent
 
+pytestmark = pytest.mark.parametrize("control", ["sqlite"], indirect=True)
+
 
 class _Hours:
     """The clock, and the time that really passes."""

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 from sqlalchemy import event
-from tests.server.conftest import token_for
+from tests.server.conftest import MovableClock, token_for
 from tests.server.fleet_of_agents import Fleet
 from tests.server.test_server_login import Serving
 
@@ -89,3 +89,22 @@ def test_who_waits_gets_the_job_at_once_and_nobody_else(serving: Serving, http: 
     assert asking[0].ticket is not None
     assert asking[0].took < 10
     assert asking[1].ticket is None
+
+
+def test_a_clock_that_is_set_forward_loses_nobody_who_waits(serving: Serving, http: httpx.Client) -> None:
+    """An agent that waits when the clock jumps by a day still runs: a backup can be asked for at once."""
+    fleet = Fleet(http)
+    agent = fleet.agent("waits")
+    number = fleet.backup_set(agent)["id"]
+    asking = _Asking(agent, 20)
+    time.sleep(2.5)
+    clock = serving.control.clock
+    assert isinstance(clock, MovableClock)
+    clock.forward(days=1)
+    ends = time.monotonic() + 10
+    while not http.get(f"/api/v1/file-servers/{agent.file_server_id}").json()["connected"]:
+        assert time.monotonic() < ends
+        time.sleep(0.2)
+    assert http.post(f"/api/v1/backup-sets/{number}/backup").json()["state"] == "queued"
+    asking.join()
+    assert asking.ticket is not None
