@@ -40,9 +40,10 @@ def test_a_link_that_is_down_for_seconds(far: FleetRig, link: CutOff, source: Pa
     number = far.back_up(far.set_of(agent, [source]))
     for _ in range(2):
         agent.until_paused()
+        felt = agent.said().count("report failed")
         link.cut()
         agent.go_on()
-        until("the cut to be felt", lambda: "report failed" in agent.said(), 30)
+        until("the cut to be felt", lambda felt=felt: agent.said().count("report failed") > felt)
         link.mend()
     job = far.ended(number)
     assert (job.state, job.reason) == ("succeeded", ""), far.messages(number)

@@ -71,12 +71,15 @@ def postgres() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """An empty database of each kind."""
     if request.param == "sqlite":
-        return str(tmp_path / "server.db")
+        yield str(tmp_path / "server.db")
+        return
     server: PostgresServer = request.getfixturevalue("postgres")
-    return server.new_database()
+    url = server.new_database()
+    yield url
+    server.drop(url)
 
 
 @dataclass(frozen=True)
@@ -129,8 +132,9 @@ def control(
     folder = tmp_path / "server"
     shutil.copytree(prototype.folder, folder)
     url = str(folder / "server.db")
+    server: PostgresServer | None = None
     if request.param == "postgresql":
-        server: PostgresServer = request.getfixturevalue("postgres")
+        server = request.getfixturevalue("postgres")
         url = server.new_database(like=request.getfixturevalue("postgres_prototype"))
     settings = _settings(folder, url)
     control = open_control(settings, clock=clock)
@@ -143,6 +147,8 @@ def control(
     control.repositories.know(repository)
     yield control
     control.database.close()
+    if server is not None:
+        server.drop(url)
 
 
 def _settings(folder: Path, database: str) -> ServerSettings:

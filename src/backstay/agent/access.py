@@ -11,7 +11,8 @@ from backstay.storage.interface import Storage
 from backstay.storage.retrying import Retry, RetryingStorage
 from backstay.storage.throttled import Throttle, ThrottledStorage
 
-_LONGEST_DELAY = 15.0
+LONGEST_DELAY = 15.0
+"""Seconds between two attempts to reach the repository, at most."""
 _NO_LIMIT = 1 << 60
 
 
@@ -30,7 +31,7 @@ def access_for(channel: Channel, policy: BackupPolicy, reporter: Reporter, *, di
     retrying = RetryingStorage(
         gateway,
         _NO_LIMIT,
-        longest_delay=_LONGEST_DELAY,
+        longest_delay=LONGEST_DELAY,
         sleep=reporter.sleep,
         on_retry=told,
         patience=policy.retries.network_patience.total_seconds(),

