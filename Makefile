@@ -32,7 +32,7 @@ demo: setup
 	@$(BIN)/backstay demo $(if $(SRC),--source '$(SRC)')
 
 test: setup
-	$(BIN)/python -m pytest -n 3
+	$(BIN)/python -m pytest -n 4
 
 lint: setup
 	$(BIN)/ruff check .

@@ -11,10 +11,17 @@ from backstay.testing.fleet_rig import FleetRig
 
 
 @pytest.fixture(scope="session")
-def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FleetRig]:
-    """A server for all tests that let it live; each has agents of its own."""
+def lasting_rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FleetRig]:
+    """A server for all tests that let it live."""
     with FleetRig(tmp_path_factory.mktemp("fleet")) as rig:
         yield rig
+
+
+@pytest.fixture
+def rig(lasting_rig: FleetRig) -> Iterator[FleetRig]:
+    """The lasting server; a test's agents end with it."""
+    yield lasting_rig
+    lasting_rig.end_agents()
 
 
 def fill(folder: Path, megabytes: float, seed: int) -> Path:

@@ -15,8 +15,9 @@ from backstay.testing.fleet_rig import FleetRig
 
 
 @pytest.fixture(scope="module")
-def senders(rig: FleetRig) -> Iterator[list[Thief]]:
+def senders(lasting_rig: FleetRig) -> Iterator[list[Thief]]:
     """File servers that each have a backup to make, spoken for by tests."""
+    rig = lasting_rig
     made = []
     for number in range(4):
         agent = rig.started(f"sender-{number}", Seam(machine_id="sender"))

@@ -15,10 +15,17 @@ from backstay.testing.postgres import running_postgres
 
 
 @pytest.fixture(scope="module")
-def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FleetRig]:
+def mortal_rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FleetRig]:
     """A server that may be killed."""
     with FleetRig(tmp_path_factory.mktemp("mortal")) as rig:
         yield rig
+
+
+@pytest.fixture
+def mortal(mortal_rig: FleetRig) -> Iterator[FleetRig]:
+    """The same; a test's agents end with it."""
+    yield mortal_rig
+    mortal_rig.end_agents()
 
 
 def test_killed_in_every_step(mortal: FleetRig, source: Path, tmp_path: Path) -> None:

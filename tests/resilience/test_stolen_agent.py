@@ -20,6 +20,13 @@ from backstay.testing.fleet_rig import Agent, FleetRig, same_tree, until
 
 
 @pytest.fixture(scope="module")
+def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FleetRig]:
+    """A server of its own, with little in its repository: all of that is tried to be taken."""
+    with FleetRig(tmp_path_factory.mktemp("taken")) as rig:
+        yield rig
+
+
+@pytest.fixture(scope="module")
 def victim(rig: FleetRig, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
     """Another file server, with backups in the same repository."""
     agent = rig.started("victim")

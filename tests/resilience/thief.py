@@ -82,7 +82,8 @@ class Thief:
         }
         url = httpx.URL(self.settings.url)
         target = b"/agent/v1/" + path.encode()
-        with httpx.Client(timeout=60) as http:
+        # Plain HTTP: to load whom the system trusts takes longer than the request.
+        with httpx.Client(timeout=60, verify=False) as http:
             # The path goes out as it is: httpx would tidy it.
             request = http.build_request(
                 method, url.copy_with(raw_path=target), content=content, headers=sent

@@ -281,11 +281,16 @@ class FleetRig:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for agent in self.agents:
-            agent.end()
+        self.end_agents()
         self.server.end()
         if self._control is not None:
             self._control.database.close()
+
+    def end_agents(self) -> None:
+        """Whatever they are doing. One that is idle asks for work three times a second, and costs as much."""
+        for agent in self.agents:
+            agent.end()
+        self.agents.clear()
 
     @property
     def control(self) -> Control:
