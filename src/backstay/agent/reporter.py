@@ -13,6 +13,7 @@ import structlog
 
 from backstay.agent.repository import error_line
 from backstay.domain.errors import BackstayError, Cancelled, ServerUnreachable
+from backstay.domain.time_left import TimeLeft
 from backstay.protocol.client import AgentClient
 from backstay.protocol.report import ProgressReport, Report, StepReport
 from backstay.repository.details import StepRecord
@@ -56,6 +57,7 @@ class Reporter:
         self._files = self._size = 0
         self._path = b""
         self._expected = (0, 0)
+        self._time_left = TimeLeft(0, 0)
         self.verdict = ""
         self.reason = ""
         self._ended = threading.Event()
@@ -70,6 +72,7 @@ class Reporter:
         """As Progress.step_started; the step counts as started even where the job is not to go on."""
         with self._lock:
             self._files, self._size, self._path, self._started = 0, 0, b"", time.monotonic()
+            self._time_left = TimeLeft(*self._expected)
             self._steps.append(StepReport(name=name, state="running", started_ns=self.server_time_ns()))
         self.check()
 
@@ -103,9 +106,9 @@ class Reporter:
 
     def phase_started(self, name: str, files: int, size: int) -> None:
         """As restore.progress.Progress.phase_started."""
-        self.step_started(name)
         with self._lock:
             self._expected = files, size
+        self.step_started(name)
 
     def phase_ended(self, name: str, seconds: float) -> None:
         """As restore.progress.Progress.phase_ended."""
@@ -178,11 +181,6 @@ class Reporter:
                 return ProgressReport()
             elapsed = max(time.monotonic() - self._started, 1e-3)
             files, size = self._files, self._size
-            shares = [
-                done / all_ for done, all_ in ((size, self._expected[1]), (files, self._expected[0])) if all_
-            ]
-            share = min(shares, default=0.0)
-            left = elapsed * (1 - share) / share if 0 < share <= 1 and elapsed > 1 else None
             return ProgressReport(
                 step=self._steps[-1].name,
                 files=files,
@@ -190,6 +188,6 @@ class Reporter:
                 expected_files=self._expected[0],
                 expected_bytes=self._expected[1],
                 bytes_per_second=size / elapsed,
-                seconds_left=left,
+                seconds_left=self._time_left.at(elapsed, files, size),
                 path=self._path[:4096],
             )

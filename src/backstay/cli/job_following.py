@@ -74,6 +74,7 @@ class _Follower:
                 far.get("path", "").encode("utf-8", "surrogateescape"),
                 far.get("expected_files", 0),
                 far.get("expected_bytes", 0),
+                far.get("seconds_left"),
             )
         )
 

@@ -16,11 +16,14 @@ from typing import Protocol
 from backstay.cli.output import Output, path_fields
 from backstay.cli.text import counted, seconds, shown, size
 from backstay.domain.errors import Cancelled
+from backstay.domain.time_left import TimeLeft
 from backstay.repository.details import StepRecord
 from backstay.system.host import ENDING_SIGNALS, alarm_after
 
 _PLAIN_SECONDS = 10.0
 _JSON_SECONDS = 1.0
+_LOOK_SECONDS = 0.5
+"""However seldom something is shown: how fast the work is must be known before that."""
 _PATIENCE_SECONDS = 5
 """How long a cancelled job may take to come to an orderly end."""
 
@@ -33,6 +36,7 @@ class Moment:
         elapsed: seconds since the step began.
         files, size: so far; the size in bytes.
         expected_files, expected_size: what the estimate announced, or 0.
+        seconds_left: as TimeLeft tells; None where nothing can be said yet.
     """
 
     step: str
@@ -42,22 +46,12 @@ class Moment:
     path: bytes
     expected_files: int = 0
     expected_size: int = 0
+    seconds_left: float | None = None
 
     @property
     def bytes_per_second(self) -> float:
         """The mean rate of the step."""
         return self.size / self.elapsed if self.elapsed > 0 else 0.0
-
-    @property
-    def seconds_left(self) -> float | None:
-        """At the mean rate so far; None where nothing can be said yet."""
-        parts = [
-            done / expected
-            for done, expected in ((self.size, self.expected_size), (self.files, self.expected_files))
-            if expected
-        ]
-        share = min(parts, default=0.0)
-        return self.elapsed * (1 - share) / share if 0 < share <= 1 and self.elapsed > 1 else None
 
 
 class Display(Protocol):
@@ -94,6 +88,7 @@ class Watcher:
         self._files = self._size = 0
         self._path = b""
         self._expected = (0, 0)
+        self._time_left = TimeLeft(0, 0)
         self._phase_ns = 0
         self._thread = threading.Thread(target=self._look, name="progress", daemon=True)
         self._thread.start()
@@ -105,6 +100,7 @@ class Watcher:
         with self._lock:
             self._files, self._size, self._path = 0, 0, b""
             self._step, self._started = name, time.monotonic()
+            self._time_left = TimeLeft(*self._expected)
             self._display.step_started(name)
 
     def step_ended(self, step: StepRecord) -> None:
@@ -154,12 +150,19 @@ class Watcher:
             raise Cancelled("cancelled", hint="what was stored so far is kept, and will not be sent again")
 
     def _look(self) -> None:
-        while not self._ended.wait(self._display.period):
+        shown = time.monotonic()
+        while not self._ended.wait(min(self._display.period, _LOOK_SECONDS)):
             with self._lock:
-                if self._step:
-                    elapsed = time.monotonic() - self._started
+                if not self._step:
+                    continue
+                now = time.monotonic()
+                elapsed, files, size = now - self._started, self._files, self._size
+                left = self._time_left.at(elapsed, files, size)
+                # The wait may end a moment early.
+                if now - shown >= 0.95 * self._display.period:
+                    shown = now
                     self._display.moment(
-                        Moment(self._step, elapsed, self._files, self._size, self._path, *self._expected)
+                        Moment(self._step, elapsed, files, size, self._path, *self._expected, left)
                     )
 
 

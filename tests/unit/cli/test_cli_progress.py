@@ -7,7 +7,7 @@ import time
 import pytest
 
 from backstay.cli.output import Output
-from backstay.cli.progress import Moment, Watcher, figures_text, watched
+from backstay.cli.progress import Watcher, figures_text, watched
 from backstay.domain.errors import Cancelled
 from backstay.repository.details import StepRecord
 
@@ -70,13 +70,6 @@ def test_the_display_sees_what_the_work_left():
     last = display.moments[-1]
     assert (last.step, last.files, last.size, last.path) == ("transmit", 2, 20, b"x")
     assert (last.expected_files, last.expected_size) == (4, 40)
-
-
-def test_the_time_left_follows_the_slower_of_files_and_bytes():
-    """Half of the bytes but a quarter of the files in ten seconds: thirty more."""
-    assert Moment("transmit", 10, 25, 50, b"", 100, 100).seconds_left == pytest.approx(30)
-    assert Moment("transmit", 10, 0, 0, b"", 100, 100).seconds_left is None
-    assert Moment("scan", 10, 25, 50, b"").seconds_left is None
 
 
 def test_a_signal_ends_the_job_where_it_can_stop(capsys):
