@@ -1,5 +1,9 @@
 """Step 3: a recovery point of every volume that can be frozen; the others are read live.
 
+All of them are planned before the first is taken, and taken one right after the other: what belongs together
+on several volumes is frozen at one moment where a provider can do that (VSS), and as nearly so as may be
+elsewhere.
+
 A root on a frozen volume is read through a *view*: a folder that shows the recovery
 point and, at their places in it, whatever lies below the root on other volumes, each
 frozen where that can be and live where it cannot. So nothing that is mounted below a
@@ -82,6 +86,25 @@ class _Piece:
         return os.path.join(self.point.view, self.volume.inner) if self.volume.inner else self.point.view
 
 
+@dataclass(frozen=True)
+class _Look:
+    """What a root is made of.
+
+    Attributes:
+        place: the root's real place; `inode` what was there.
+        folder: the place itself, or the folder that holds it where it is no folder; `name` is then its name.
+    """
+
+    place: bytes
+    inode: int
+    folder: bytes
+    name: bytes
+    pieces: list[_Piece]
+
+
+_Key = tuple[str | bytes | int, ...]
+
+
 def freeze(
     roots: list[SourceRoot],
     *,
@@ -107,8 +130,10 @@ def freeze(
     job = _Job(noted, read_mounts(), allow_live, cross_mounts, providers)
     frozen = FrozenSource([], time.time_ns(), messages, _job=job)
     try:
-        for root in roots:
-            frozen.roots.append(job.freeze_root(root, frozen))
+        looks = [job.look(root, frozen) for root in roots]
+        job.take_all()
+        for root, seen in zip(roots, looks, strict=True):
+            frozen.roots.append(root if seen is None else job.show(root, seen, frozen))
     except BaseException:
         frozen.release()
         raise
@@ -155,25 +180,26 @@ class _Job:
         self._providers = providers if self._is_root else ()
         self._token = secrets.token_hex(8)
         self._workspace = workspace_named(self._token)
-        self._taken: dict[tuple[str | bytes | int, ...], RecoveryPoint | None] = {}
+        self._planned: dict[_Key, tuple[Provider, Volume, RecoveryPoint] | None] = {}
+        self._taken: dict[_Key, RecoveryPoint] = {}
         self._noted: list[tuple[Provider, RecoveryPoint]] = []
         self._views: list[str] = []
         self._own = own_folders(mounts)
         self._told: set[int] = set()
         self.messages: list[str] = []
 
-    def freeze_root(self, root: SourceRoot, frozen: FrozenSource) -> SourceRoot:
-        """The root as it is to be read: through a view where anything of it could be frozen, else live."""
+    def look(self, root: SourceRoot, frozen: FrozenSource) -> _Look | None:
+        """Plan a recovery point of each volume of the root; None where it can only be read live."""
         place = real_place(root.actual)
         try:
             live = os.lstat(place)
         except OSError:
-            return root
+            return None
         folder = place if stat.S_ISDIR(live.st_mode) else os.path.dirname(place)
         name = b"" if folder == place else os.path.basename(place)
         mount = self._mounts.holding(folder)
         if mount is None:
-            return root
+            return None
         if not name:
             frozen.hidden |= {_original(root, folder, own) for own in self._own if _is_below(own, folder)}
         below = [] if name else self._mounts.below(folder)
@@ -182,23 +208,31 @@ class _Job:
             self._tell_live(folder, mount)
             for each in below if self._cross else ():
                 self._tell_live(each.point, each)
-            return root
+            return None
         pieces = self._pieces(folder, mount, below, nested=not name)
         for piece in pieces:
             if piece.wanted:
-                self._freeze_piece(piece)
+                self._plan_piece(piece)
+        return _Look(place, live.st_ino, folder, name, pieces)
+
+    def show(self, root: SourceRoot, seen: _Look, frozen: FrozenSource) -> SourceRoot:
+        """The root as it is to be read: through a view where anything of it was frozen, else live."""
+        pieces = seen.pieces
+        for piece in pieces:
+            if piece.wanted and piece.volume is not None:
+                piece.point = self._taken.get(piece.volume.key)
         if not any(piece.point for piece in pieces):
             return root
         try:
-            view = self._view(folder, pieces, frozen)
-            actual = os.path.join(view, name) if name else view
-            if os.lstat(actual).st_ino != live.st_ino:
-                raise SourceError(f"{os.fsdecode(place)!r} was replaced while its volume was frozen")
+            view = self._view(seen.folder, pieces, frozen)
+            actual = os.path.join(view, seen.name) if seen.name else view
+            if os.lstat(actual).st_ino != seen.inode:
+                raise SourceError(f"{os.fsdecode(seen.place)!r} was replaced while its volume was frozen")
         except (SourceError, OSError) as error:
-            self._live_after_all(f"{os.fsdecode(place)!r} is read live: {error}", error)
+            self._live_after_all(f"{os.fsdecode(seen.place)!r} is read live: {error}", error)
             return root
         parts = tuple(
-            (_original(root, folder, piece.place), piece.grade)
+            (_original(root, seen.folder, piece.place), piece.grade)
             for piece in reversed(pieces[1:])
             if piece.wanted
         )
@@ -237,19 +271,16 @@ class _Job:
             *(_Piece(volume.place, mount, self._cross, provider, volume) for volume in others),
         ]
 
-    def _freeze_piece(self, piece: _Piece) -> None:
+    def _plan_piece(self, piece: _Piece) -> None:
         if piece.volume is None or piece.provider is None:
             self._tell_live(piece.place, piece.mount)
             return
         key = piece.volume.key
-        if key not in self._taken:
-            self._taken[key] = self._take(piece.provider, piece.volume)
-        piece.point = self._taken[key]
+        if key not in self._planned:
+            self._planned[key] = self._plan(piece.provider, piece.volume)
 
-    def _take(self, provider: Provider, volume: Volume) -> RecoveryPoint | None:
-        """A recovery point that was recorded, made and looked into; None where it cannot be had."""
-        # A page of a mapped file that is dirty already changes without a new mtime until it is written back.
-        sync_filesystem(volume.place)
+    def _plan(self, provider: Provider, volume: Volume) -> tuple[Provider, Volume, RecoveryPoint] | None:
+        """A recovery point that was recorded; None where it cannot be had."""
         try:
             point = provider.plan(volume, f"backstay-{self._token}-{len(self._noted)}", self._workspace)
             try:
@@ -257,15 +288,28 @@ class _Job:
             except SourceError:
                 provider.drop_plan(point)
                 raise
-            self._noted.append((provider, point))
-            provider.take(point, volume, self._workspace)
-            provider.validate(point, volume)
         except (SourceError, OSError) as error:
             self._live_after_all(f"{os.fsdecode(volume.place)!r} is read live: {error}", error)
             return None
-        self.messages.append(f"{point.volume} is frozen: a {provider.name} recovery point")
-        self.messages += provider.remarks(point)
-        return point
+        self._noted.append((provider, point))
+        return provider, volume, point
+
+    def take_all(self) -> None:
+        """Make what was planned, and look into it; what cannot be had is read live."""
+        planned = [(key, *plan) for key, plan in self._planned.items() if plan is not None]
+        for _, _, volume, _ in planned:
+            # A page of a mapped file that is dirty already changes without a new mtime until it is written.
+            sync_filesystem(volume.place)
+        for key, provider, volume, point in planned:
+            try:
+                provider.take(point, volume, self._workspace)
+                provider.validate(point, volume)
+            except (SourceError, OSError) as error:
+                self._live_after_all(f"{os.fsdecode(volume.place)!r} is read live: {error}", error)
+                continue
+            self._taken[key] = point
+            self.messages.append(f"{point.volume} is frozen: a {provider.name} recovery point")
+            self.messages += provider.remarks(point)
 
     def _view(self, folder: bytes, pieces: list[_Piece], frozen: FrozenSource) -> bytes:
         name = f"view-{len(self._views)}"

@@ -7,6 +7,10 @@ copy by itself once the process that owns it ends, however that happens. The bac
 (VSS_BT_COPY) of no particular component, so that no writer truncates logs that another backup program relies
 upon.
 
+The volumes that are planned before the first is taken go into one set: Windows freezes them at one moment.
+Where such a set cannot be made, each volume gets one of its own, so that one that has no room for a shadow
+copy keeps no other from having one.
+
 Order of calls: https://learn.microsoft.com/windows/win32/vss/shadow-copy-creation-details
 It has not met a real Windows: it is written from Microsoft's pages and tested over a stand-in of `VssApi`;
 `backstay doctor` exercises it on the customer's machine.
@@ -16,6 +20,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 from backstay.domain.errors import SourceError
@@ -41,6 +46,28 @@ _FILE_SYSTEMS: Final = ("NTFS", "ReFS")
 _NOT_SUPPORTED: Final = frozenset((b"removable", b"optical", b"memory"))
 
 
+class _Set:
+    """Shadow copies that are made at one moment.
+
+    Attributes:
+        job: whose they are.
+        members: the recovery points, each with its volume.
+        made: the shadow copies are there; `ended`: writers were told that nothing more is read.
+    """
+
+    def __init__(self, components: Components, job: Path) -> None:
+        self.components = components
+        self.job = job
+        self.members: dict[str, tuple[RecoveryPoint, Volume]] = {}
+        self.made = False
+        self.ended = False
+
+    @property
+    def volumes(self) -> str:
+        """In words."""
+        return " and ".join(point.volume for point, _ in self.members.values())
+
+
 class Vss(Provider):
     """Freezes NTFS and ReFS volumes.
 
@@ -61,7 +88,8 @@ class Vss(Provider):
         self._api = api
         self._place_of = place_of
         self._pause = pause
-        self._sets: dict[str, Components] = {}
+        self._sets: dict[str, _Set] = {}
+        self._begun: dict[Path, _Set] = {}
         self._remarks: dict[str, list[str]] = {}
 
     def claims(self, mount: Mount) -> bool:
@@ -75,41 +103,65 @@ class Vss(Provider):
         self._ensure_service(volume)
         identity = {"volume": volume.mount.source}
         point = RecoveryPoint(self.name, name, _in_words(volume), workspace.folder(name), identity)
-        self._begin(point, volume)
+        begun = self._begun.get(workspace.path)
+        if begun is None:
+            self._begin(workspace.path, [(point, volume)])
+        else:
+            self._join(begun, point, volume)
         return point
 
     def drop_plan(self, point: RecoveryPoint) -> None:
-        """Others may make shadow copies again."""
-        if point.name in self._sets:
-            self._give_up(point)
+        """Others may make shadow copies again, once nothing else is planned."""
+        self._leave(point)
 
     def take(self, point: RecoveryPoint, volume: Volume, workspace: Workspace) -> None:
-        """Make it; a failure that may pass is tried again with a new set, as the old one cannot go on."""
-        remarks = self._remarks.setdefault(point.name, [])
-        for pause in (*PAUSES, None):
-            components = self._sets.get(point.name) or self._begin(point, volume)
+        """Make it, and with it all that were planned; where that cannot be, alone."""
+        own = self._sets.get(point.name)
+        if own is not None and not own.made:
             try:
-                components.prepare()
-                components.create()
+                own = self._make(own)
+            except SourceError as error:
+                if len(own.members) == 1:
+                    raise
+                for member, _ in own.members.values():
+                    self._remarks.setdefault(member.name, []).append(
+                        f"{member.volume} is frozen at a moment of its own: {error.what}"
+                    )
+                own = None
+        if own is None:
+            own = self._make(self._begin(workspace.path, [(point, volume)]))
+        self._show(point, own.components, workspace)
+
+    def _make(self, wanted: _Set) -> _Set:
+        """A failure that may pass is tried again with a new set, as the old one cannot go on."""
+        members = list(wanted.members.values())
+        remarks = self._remarks.setdefault(members[0][0].name, [])
+        for pause in (*PAUSES, None):
+            try:
+                wanted.components.prepare()
+                wanted.components.create()
                 break
             except VssError as error:
-                culprits = _failed_writers(components)
-                self._give_up(point)
+                culprits = _failed_writers(wanted.components)
+                self._give_up(wanted)
                 told = "; ".join([in_words(error), *map(writer_in_words, culprits)])
                 may_pass = passes(error) or any(meaning(one.failure).passes for one in culprits)
                 if pause is None or not may_pass:
                     raise SourceError(
-                        f"no shadow copy of {point.volume} could be made: {told}",
+                        f"no shadow copy of {wanted.volumes} could be made: {told}",
                         hint=meaning(error.code).hint,
                     ) from error
-                remarks.append(f"a shadow copy of {point.volume} was tried again: {told}")
+                remarks.append(f"a shadow copy of {wanted.volumes} was tried again: {told}")
                 self._pause(pause)
+                wanted = self._begin(wanted.job, members)
+        wanted.made = True
+        self._begun.pop(wanted.job, None)
         # A writer that failed leaves the shadow copy as it is: its own files are as after a power cut.
         remarks += [
-            f"{writer_in_words(one)}; its files on {point.volume} are as after a power cut"
-            for one in _failed_writers(components)
+            f"{writer_in_words(one)}; its files on {wanted.volumes} are as after a power cut"
+            for one in _failed_writers(wanted.components)
         ]
-        self._show(point, components, workspace)
+        return wanted
 
     def _show(self, point: RecoveryPoint, components: Components, workspace: Workspace) -> None:
         try:
@@ -131,20 +183,23 @@ class Vss(Provider):
         """Let writers go on, and delete the shadow copy."""
         workspace.unmount(point.name)
         self._remarks.pop(point.name, None)
-        components = self._sets.pop(point.name, None)
+        own = self._sets.get(point.name)
         id = point.identity.get("shadow", b"").decode()
-        if components is None:
+        if own is None:
             # Made by a process that has ended: Windows deleted it then, but it may be slow at that.
             if id:
                 self._delete_left_over(point, id)
             return
         try:
-            # Writers that fail now, or were never asked, change nothing of what was read.
-            with suppress(VssError):
-                components.complete()
-            _delete(components, point, id)
+            if own.made:
+                if not own.ended:
+                    own.ended = True
+                    # Writers that fail now, or were never asked, change nothing of what was read.
+                    with suppress(VssError):
+                        own.components.complete()
+                _delete(own.components, point, id)
         finally:
-            components.close()
+            self._leave(point)
 
     def _delete_left_over(self, point: RecoveryPoint, id: str) -> None:
         try:
@@ -179,9 +234,8 @@ class Vss(Provider):
                 hint="see in services.msc why Volume Shadow Copy does not run",
             )
 
-    def _begin(self, point: RecoveryPoint, volume: Volume) -> Components:
-        r"""A set with the volume in it, whose shadow copy has an id from now on."""
-        device = "\\\\?\\" + volume.mount.source.decode() + "\\"
+    def _begin(self, job: Path, members: list[tuple[RecoveryPoint, Volume]]) -> _Set:
+        """A set with these volumes in it, whose shadow copies have ids from now on."""
         for pause in (*PAUSES, None):
             components: Components | None = None
             try:
@@ -189,28 +243,53 @@ class Vss(Provider):
                 components.initialize()
                 components.gather_writer_metadata()
                 components.start_set()
-                point.identity["shadow"] = components.add(device).encode()
+                begun = _Set(components, job)
+                for point, volume in members:
+                    self._add(begun, point, volume)
             except VssError as error:
                 if components is not None:
                     with suppress(VssError):
                         components.abort()
                     components.close()
                 if pause is None or not passes(error):
-                    raise SourceError(
-                        f"no shadow copy of {point.volume} could be made: {in_words(error)}",
-                        hint=meaning(error.code).hint,
-                    ) from error
+                    raise _not_made(members[-1][0], error) from error
                 self._pause(pause)
             else:
-                self._sets[point.name] = components
-                return components
+                self._sets |= dict.fromkeys(begun.members, begun)
+                self._begun[job] = begun
+                return begun
         raise AssertionError
 
-    def _give_up(self, point: RecoveryPoint) -> None:
-        components = self._sets.pop(point.name)
-        with suppress(VssError):
-            components.abort()
-        components.close()
+    def _join(self, begun: _Set, point: RecoveryPoint, volume: Volume) -> None:
+        try:
+            self._add(begun, point, volume)
+        except VssError as error:
+            raise _not_made(point, error) from error
+        self._sets[point.name] = begun
+
+    @staticmethod
+    def _add(begun: _Set, point: RecoveryPoint, volume: Volume) -> None:
+        device = "\\\\?\\" + volume.mount.source.decode() + "\\"
+        point.identity["shadow"] = begun.components.add(device).encode()
+        begun.members[point.name] = point, volume
+
+    def _leave(self, point: RecoveryPoint) -> None:
+        """The last one to leave a set closes it, and what is left of its shadow copies goes."""
+        own = self._sets.pop(point.name, None)
+        if own is not None:
+            del own.members[point.name]
+            if not own.members:
+                self._give_up(own)
+
+    def _give_up(self, own: _Set) -> None:
+        for name in own.members:
+            self._sets.pop(name, None)
+        if self._begun.get(own.job) is own:
+            del self._begun[own.job]
+        if not own.made:
+            with suppress(VssError):
+                own.components.abort()
+        own.components.close()
 
 
 def _failed_writers(components: Components) -> list[WriterStatus]:
@@ -227,6 +306,12 @@ def _delete(components: Components, point: RecoveryPoint, id: str) -> None:
     except VssError as error:
         if error.code != OBJECT_NOT_FOUND:
             raise _kept(point, error) from error
+
+
+def _not_made(point: RecoveryPoint, error: VssError) -> SourceError:
+    return SourceError(
+        f"no shadow copy of {point.volume} could be made: {in_words(error)}", hint=meaning(error.code).hint
+    )
 
 
 def _kept(point: RecoveryPoint, error: VssError) -> SourceError:

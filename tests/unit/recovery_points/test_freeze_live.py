@@ -2,6 +2,7 @@
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -185,3 +186,30 @@ def test_release_never_raises(tmp_path: Path) -> None:
     again = freeze([], allow_live=True, records=records, providers=[provider])
     assert list(records.iterdir()) == []
     assert again.messages == []
+
+
+class OneAFolder(Broken):
+    """Takes each folder for a volume of its own."""
+
+    def volumes(self, mount: Mount, place: bytes, mounts: Mounts, *, nested: bool) -> list[Volume]:
+        """Of that folder alone."""
+        (volume,) = super().volumes(mount, place, mounts, nested=nested)
+        return [replace(volume, key=(place,))]
+
+    def take(self, point: RecoveryPoint, volume: Volume, workspace: Workspace) -> None:
+        """Nothing, but that of each volume must have been recorded."""
+        assert len(list(self.records.iterdir())) == 2
+        self._step("take")
+
+
+@as_root
+def test_all_are_planned_before_one_is_taken(tmp_path: Path) -> None:
+    """What belongs together on several volumes can be frozen at one moment."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    provider = OneAFolder(tmp_path / "records", "")
+    roots = [root_of(tmp_path / name) for name in ("a", "b")]
+    frozen = freeze(roots, allow_live=False, records=tmp_path / "records", providers=[provider])
+    assert [step for step in provider.asked if step in ("plan", "take")] == ["plan", "plan", "take", "take"]
+    assert [root.grade for root in frozen.roots] == [Grade.SNAPSHOT, Grade.SNAPSHOT]
+    assert frozen.release() == []

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from backstay.testing.vss_stand_in import IN_PROGRESS, StandInVss
 FLUSH_TIMEOUT, NO_STORAGE, WRITER_TIMEOUT, RETRYABLE = 0x80042313, 0x8004231F, 0x800423F2, 0x800423F3
 DISABLED = 0x80070422
 SOURCE = b"Volume{9f0e3f2a-0000-0000-0000-100000000000}"
+OTHER = b"Volume{9f0e3f2a-0000-0000-0000-200000000000}"
 
 
 class LinkedWorkspace(Workspace):
@@ -53,10 +55,11 @@ class Machine:
         place = os.fsencode(self.live)
         mount = Mount(1, SOURCE, b"/", place, frozenset((b"fixed",)), "NTFS", SOURCE, frozenset())
         self.volume = Volume(mount, place, b"", ("vss", SOURCE), self.live.stat().st_ino)
+        self.other = replace(self.volume, mount=mount._replace(source=OTHER), key=("vss", OTHER))
 
     def copy(self, volume: str, id: str) -> Path:
         """A shadow copy."""
-        assert volume == SOURCE.decode()
+        assert volume in (SOURCE.decode(), OTHER.decode())
         return shutil.copytree(self.live, self.copies / id)
 
     def plan(self) -> RecoveryPoint:
@@ -68,6 +71,18 @@ class Machine:
         point = self.plan()
         self.provider.take(point, self.volume, self.workspace)
         return point
+
+    def plan_both(self) -> list[tuple[RecoveryPoint, Volume]]:
+        """Of recovery points of both volumes."""
+        return [
+            (self.provider.plan(volume, f"backstay-1-{number}", self.workspace), volume)
+            for number, volume in enumerate((self.volume, self.other))
+        ]
+
+    def release(self, *points: RecoveryPoint) -> None:
+        """Of all of them."""
+        for point in points:
+            self.provider.release(point, self.workspace)
 
 
 @pytest.fixture
@@ -125,6 +140,67 @@ def test_a_plan_that_comes_to_nothing_keeps_nobody_waiting(machine: Machine) -> 
         let_go(point)
         assert machine.vss.owner_of_set is None
     machine.provider.drop_plan(point)
+
+
+def test_what_is_planned_together_is_frozen_together(machine: Machine) -> None:
+    """Files that belong together on two volumes are of one moment; each copy goes when it is released."""
+    planned = machine.plan_both()
+    for point, volume in planned:
+        machine.provider.take(point, volume, machine.workspace)
+    for call in ("StartSnapshotSet", "PrepareForBackup", "DoSnapshotSet"):
+        assert machine.vss.calls.count(call) == 1
+    assert len(machine.vss.shadows) == 2
+    (first, _), (second, _) = planned
+    assert first.view != second.view
+    machine.release(first)
+    assert list(machine.vss.shadows) == [second.identity["shadow"].decode()]
+    machine.release(second)
+    assert machine.vss.shadows == {}
+    assert machine.vss.calls.count("BackupComplete") == 1
+
+
+def test_one_volume_that_cannot_be_frozen_keeps_no_other_from_it(machine: Machine) -> None:
+    """Where both together cannot be made, each is tried alone, and the job says that moments differ."""
+    planned = machine.plan_both()
+    (first, volume), (second, other) = planned
+    machine.vss.failures["DoSnapshotSet"] = [NO_STORAGE, 0, NO_STORAGE]
+    machine.provider.take(first, volume, machine.workspace)
+    with pytest.raises(SourceError, match="no room for shadow copies"):
+        machine.provider.take(second, other, machine.workspace)
+    assert list(machine.vss.shadows) == [first.identity["shadow"].decode()]
+    assert "frozen at a moment of its own" in machine.provider.remarks(first)[0]
+    machine.release(first, second)
+    assert machine.vss.shadows == {}
+
+
+def test_a_volume_that_vss_refuses_leaves_the_set_to_the_others(machine: Machine) -> None:
+    """What cannot be added is told when it is planned; the rest is frozen."""
+    machine.vss.failures["AddToSnapshotSet"] = [0, NO_STORAGE]
+    point = machine.plan()
+    with pytest.raises(SourceError, match="no room for shadow copies"):
+        machine.provider.plan(machine.other, "backstay-1-1", machine.workspace)
+    machine.provider.take(point, machine.volume, machine.workspace)
+    assert len(machine.vss.shadows) == 1
+    machine.release(point)
+
+
+def test_tries_both_again(machine: Machine) -> None:
+    """A failure that passes leads to a new set with both volumes in it."""
+    machine.vss.failures["DoSnapshotSet"] = [FLUSH_TIMEOUT]
+    planned = machine.plan_both()
+    for point, volume in planned:
+        machine.provider.take(point, volume, machine.workspace)
+    assert machine.vss.calls.count("DoSnapshotSet") == 2
+    assert set(machine.vss.shadows) == {point.identity["shadow"].decode() for point, _ in planned}
+    machine.release(*(point for point, _ in planned))
+
+
+def test_jobs_have_sets_of_their_own(machine: Machine, tmp_path: Path) -> None:
+    """A job that runs beside another one never joins its set: it waits its turn."""
+    point = machine.plan()
+    with pytest.raises(SourceError, match="another program is making a shadow copy"):
+        machine.provider.plan(machine.other, "backstay-2-0", LinkedWorkspace("other", tmp_path / "work"))
+    machine.release(point)
 
 
 def test_starts_the_service(machine: Machine) -> None:
