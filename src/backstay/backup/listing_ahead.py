@@ -4,7 +4,6 @@ The runs come through shared memory, a ring of blocks, and a pipe that says how 
 the next block holds. The pipe is short: a process that is far ahead waits.
 """
 
-import fcntl
 import gc
 import mmap
 import os
@@ -44,6 +43,9 @@ class ListingAhead:
     """
 
     def __init__(self, request: ListingRequest) -> None:
+        # Windows has no such module; nothing is listed ahead there.
+        import fcntl
+
         self.request = request
         self.started_ns = request.now_ns
         self._ring = mmap.mmap(-1, _BLOCKS * _BLOCK)
