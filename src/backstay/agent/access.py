@@ -7,6 +7,7 @@ from typing import NamedTuple
 from backstay.agent.reporter import Reporter
 from backstay.domain.policy import BackupPolicy
 from backstay.storage.gateway import Channel, GatewayStorage
+from backstay.storage.in_flight import InFlightStorage
 from backstay.storage.interface import Storage
 from backstay.storage.retrying import Retry, RetryingStorage
 from backstay.storage.throttled import Throttle, ThrottledStorage
@@ -14,6 +15,8 @@ from backstay.storage.throttled import Throttle, ThrottledStorage
 LONGEST_DELAY = 15.0
 """Seconds between two attempts to reach the repository, at most."""
 _NO_LIMIT = 1 << 60
+_PACKS_AT_ONCE = 2
+"""While the server syncs one, the next is on its way; each takes a pack of memory on either side."""
 
 
 class Access(NamedTuple):
@@ -37,13 +40,14 @@ def access_for(channel: Channel, policy: BackupPolicy, reporter: Reporter, *, di
         patience=policy.retries.network_patience.total_seconds(),
     )
     if not policy.bandwidth:
-        return Access(retrying, retrying, gateway)
+        return Access(InFlightStorage(retrying, _PACKS_AT_ONCE), retrying, gateway)
 
     def now() -> datetime:
         return datetime.fromtimestamp(reporter.server_time_ns() / 1e9, UTC)
 
     throttle = Throttle(limit_of(policy, now), sleep=reporter.sleep)
-    return Access(ThrottledStorage(retrying, throttle), retrying, gateway)
+    throttled = ThrottledStorage(retrying, throttle)
+    return Access(InFlightStorage(throttled, _PACKS_AT_ONCE), retrying, gateway)
 
 
 def limit_of(policy: BackupPolicy, now: Callable[[], datetime]) -> Callable[[], float | None]:

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from backstay.agent.questions import Questions
 from backstay.domain.errors import BackstayError, DamagedObject
 from backstay.repository.encryption import FrameOpener
 from backstay.repository.index import Index
@@ -41,6 +42,7 @@ class WriteOnlyRepository(Repository):
         super().__init__(storage, secrets, cache=cache)
         self._gateway = gateway
         self._retrying = retrying
+        self._questions = Questions(self._ask_server)
 
     def points(self) -> list[RestorePoint]:
         """The restore points of this file server, oldest first, fetched in one answer."""
@@ -91,7 +93,10 @@ class WriteOnlyRepository(Repository):
         )
 
     def ask_stored(self, ids: Sequence[bytes]) -> Sequence[bool]:
-        """Which of these blobs this agent may rely on."""
+        """Which of these blobs this agent may rely on; threads that ask at one time share a request."""
+        return self._questions.ask(ids)
+
+    def _ask_server(self, ids: Sequence[bytes]) -> Sequence[bool]:
         return self._retrying.repeat("stored", "", lambda: self._gateway.stored(ids))
 
 

@@ -76,10 +76,11 @@ def create_app(control: Control) -> FastAPI:
     app.state.control = control
     problems.install(app)
     describe(app)
+    # The first: a backup asks and sends many times a second, and each route before these would be tried.
+    app.router.routes.extend(Gateway(control).routes())
     app.include_router(agent_api.router)
     app.include_router(api)
     app.include_router(metrics_router(control))
-    app.router.routes.extend(Gateway(control).routes())
     app.add_middleware(RequestLimits)
     app.add_middleware(Observing, metrics=control.metrics)
     # The last: its pages take every address that is left.

@@ -70,19 +70,25 @@ class Gateway:
             Route(f"{base}/data-key", _answering(self.data_key), methods=["POST"]),
         ]
 
+    async def _grant_of(self, request: Request, *, fresh: bool = False) -> Grant:
+        remembered = None if fresh else self._grants.remembered(request)
+        if remembered is not None:
+            return remembered
+        return await run_in_threadpool(self._grants.of, request, fresh=fresh)
+
     async def put(self, request: Request) -> Response:
         """Store an object."""
         name = check_name(request.path_params["name"])
         # What makes other things count is looked at anew: the job may have been given up just now.
         fresh = not name.startswith(PACKS)
-        grant = await run_in_threadpool(self._grants.of, request, fresh=fresh)
+        grant = await self._grant_of(request, fresh=fresh)
         async with self._bodies.taken(request, grant.file_server_id) as body:
             await run_in_threadpool(self._intake.put, grant, name, body.parts, body.digest)
         return Response(status_code=201)
 
     async def get(self, request: Request) -> Response:
         """An object, or a range of it; HEAD: its size."""
-        grant = await run_in_threadpool(self._grants.of, request)
+        grant = await self._grant_of(request)
         name = check_name(request.path_params["name"])
         if request.method == "HEAD":
             size = await run_in_threadpool(self._size, grant, name)
@@ -122,7 +128,7 @@ class Gateway:
 
     async def listing(self, request: Request) -> Response:
         """What the job may see below a prefix, as a msgpack array of Listed."""
-        grant = await run_in_threadpool(self._grants.of, request)
+        grant = await self._grant_of(request)
         prefix = check_prefix(request.path_params["prefix"])
         content = request.query_params.get("content") == "1"
         rows = await run_in_threadpool(self._list, grant, prefix, content)
@@ -170,7 +176,7 @@ class Gateway:
 
     async def latest(self, request: Request) -> Response:
         """The latest restore point of the job's set, as a msgpack Latest or nil; a lost one counts."""
-        grant = await run_in_threadpool(self._grants.of, request, fresh=True)
+        grant = await self._grant_of(request, fresh=True)
         if grant.reads:
             raise refused("a restore asked for the latest restore point")
         latest = await run_in_threadpool(self._latest, grant)
@@ -186,7 +192,7 @@ class Gateway:
 
     async def stored(self, request: Request) -> Response:
         """For each 32-byte id in the body a byte: 1 where the agent may rely on the blob."""
-        grant = await run_in_threadpool(self._grants.of, request)
+        grant = await self._grant_of(request)
         raw = b"".join((await small_body(request, _MOST_IDS * _ID_BYTES)).parts)
         if len(raw) % _ID_BYTES:
             raise UsageError("the ids of blobs are 32 bytes each")
@@ -200,21 +206,21 @@ class Gateway:
 
     async def presign(self, request: Request) -> Response:
         """A presigned request that stores one pack, as msgpack of Signed."""
-        grant = await run_in_threadpool(self._grants.of, request)
+        grant = await self._grant_of(request)
         name = check_name(request.path_params["name"])
         signed = await run_in_threadpool(self._direct.presign, grant, name)
         return Response(msgspec.msgpack.encode(signed), media_type="application/msgpack")
 
     async def confirm(self, request: Request) -> Response:
         """Look at a pack that was stored by a presigned request, and count it in."""
-        grant = await run_in_threadpool(self._grants.of, request)
+        grant = await self._grant_of(request)
         name = check_name(request.path_params["name"])
         await run_in_threadpool(self._direct.confirm, grant, name)
         return Response(status_code=204)
 
     async def data_key(self, request: Request) -> Response:
         """The data key that is sealed in a pack which the restore needs."""
-        grant = await run_in_threadpool(self._grants.of, request, fresh=True)
+        grant = await self._grant_of(request, fresh=True)
         sealed_key = b"".join((await small_body(request, 4096)).parts)
         pack = request.headers.get("x-backstay-pack", "")
         key = await run_in_threadpool(self._restores.data_key, grant, pack, sealed_key)

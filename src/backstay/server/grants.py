@@ -67,18 +67,22 @@ class Grants:
         Raises:
             NotSignedIn, Forbidden: no agent of ours, or the job is not (any more) its own.
         """
-        agent = agent_id(request)
-        job = request.headers.get("x-backstay-job", "")
-        key, now = (agent, job), time.monotonic()
-        with self._lock:
-            known = self._known.get(key)
-            if known is not None and known[0] > now and not fresh:
-                return known[1]
+        known = None if fresh else self.remembered(request)
+        if known is not None:
+            return known
+        agent, job = key = _key(request)
+        now = time.monotonic()
         grant = self._look_up(agent, job)
         with self._lock:
             self._known = {key: value for key, value in self._known.items() if value[0] > now}
             self._known[key] = (now + _REMEMBERED_SECONDS, grant)
         return grant
+
+    def remembered(self, request: Request) -> Grant | None:
+        """The grant of a request if it was looked up lately; waits for nothing. Raises NotSignedIn."""
+        with self._lock:
+            known = self._known.get(_key(request))
+        return known[1] if known is not None and known[0] > time.monotonic() else None
 
     def _look_up(self, agent: AgentId, job: str) -> Grant:
         number, _, epoch = job.partition(":")
@@ -101,6 +105,10 @@ class Grants:
                 epoch=row.lease_epoch,
                 instance=agent.instance,
             )
+
+
+def _key(request: Request) -> tuple[AgentId, str]:
+    return agent_id(request), request.headers.get("x-backstay-job", "")
 
 
 def own_sessions(db: Session, grant: Grant) -> set[str]:

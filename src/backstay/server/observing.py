@@ -15,7 +15,7 @@ _log = structlog.get_logger("access")
 
 _ID = re.compile(r"[A-Za-z0-9_-]{8,64}", re.ASCII)
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
-_OFTEN = re.compile(r"/agent/v1/(lease|jobs/.*/report)|/static/.*|/metrics")
+_OFTEN = re.compile(r"/agent/v1/(lease|jobs/.*/report|storage/stored)|/static/.*|/metrics")
 
 
 class Observing:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from backstay.storage.interface import Storage
 
 _PROBLEMS_SHOWN = 20
+_PACKS_AT_ONCE = 3
+"""To a storage behind a network: as measured, see docs/decisions/0021-data-path.md."""
 
 
 @click.command("backup")
@@ -90,6 +92,8 @@ def command(
             begin=look_ahead,
         )
         from backstay.backup.workflow import BackupRequest, run_backup
+        from backstay.storage.in_flight import InFlightStorage
+        from backstay.storage.local import LocalStorage
 
         request = BackupRequest(
             chosen,
@@ -98,6 +102,8 @@ def command(
             rule_text(rule),
             cross_mounts=not one_file_system,
         )
+        if not isinstance(repository.storage, LocalStorage):
+            repository.storage = InFlightStorage(repository.storage, _PACKS_AT_ONCE)
         with watched(output) as progress:
             outcome = run_backup(repository, request, progress, ahead)
     _tell_problems(outcome.problems, output)
