@@ -92,8 +92,8 @@ def test_the_machine_restarts(rig: FleetRig, small_source: Path) -> None:
 def test_stopped_in_order(rig: FleetRig, tmp_path: Path) -> None:
     """SIGTERM ends the backup as aborted at once, its steps closed and its progress kept."""
     agent = rig.started("stopped", Seam(pause_at=("put packs end 1",)))
-    # More than is read ahead while the first pack waits.
-    set_id = rig.set_of(agent, [fill(tmp_path / "source", 110, 5)])
+    # More than is read ahead while the first two packs wait.
+    set_id = rig.set_of(agent, [fill(tmp_path / "source", 160, 5)])
     rig.until_connected(agent)
     number = rig.back_up(set_id)
     agent.until_paused()
