@@ -14,6 +14,7 @@ from backstay.server.api.router import router as api
 from backstay.server.control import Clock, Control, utc_now
 from backstay.server.database import Database
 from backstay.server.gateway import Gateway
+from backstay.server.installing.routes import router as installers
 from backstay.server.metrics_page import metrics_router
 from backstay.server.observing import Observing
 from backstay.server.repositories import Repositories
@@ -81,6 +82,7 @@ def create_app(control: Control) -> FastAPI:
     app.include_router(agent_api.router)
     app.include_router(api)
     app.include_router(metrics_router(control))
+    app.include_router(installers)
     app.add_middleware(RequestLimits)
     app.add_middleware(Observing, metrics=control.metrics)
     # The last: its pages take every address that is left.

@@ -1,6 +1,7 @@
 """The console in a real browser, in front of a real server with real agents."""
 
 import os
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -79,3 +80,20 @@ def write_tree(folder: Path) -> None:
     raw = os.fsencode(app)
     for name in (b"<img src=x onerror=alert(1)>.txt", b"\x1b[31mred\xff.bin", "a\u202egpj.exe".encode()):
         Path(os.fsdecode(raw + b"/" + name)).write_bytes(b"<script>document.title='taken'</script>")
+
+
+def a_wheel(folder: Path, program: str) -> Path:
+    """A package that pip installs as Backstay's, whose command runs this program."""
+    path = folder / "backstay-0.0.1-py3-none-any.whl"
+    info = "backstay-0.0.1.dist-info"
+    contents = {
+        "backstay_stand_in.py": f"def run():\n    {program}\n",
+        f"{info}/METADATA": "Metadata-Version: 2.1\nName: backstay\nVersion: 0.0.1\nProvides-Extra: agent\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/entry_points.txt": "[console_scripts]\nbackstay = backstay_stand_in:run\n",
+    }
+    record = "".join(f"{name},,\n" for name in [*contents, f"{info}/RECORD"])
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, text in {**contents, f"{info}/RECORD": record}.items():
+            archive.writestr(name, text)
+    return path

@@ -1,5 +1,7 @@
+import os
 import re
 import signal
+import subprocess
 import zipfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -7,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 from sqlalchemy import select
-from tests.end_to_end.console.conftest import write_tree
+from tests.end_to_end.console.conftest import a_wheel, write_tree
 
 from backstay.server import alerts
 from backstay.server.app import open_control
@@ -61,6 +63,30 @@ def test_a_file_server_is_enrolled_with_the_command_that_is_shown(stack: Stack, 
         page.wait_for_timeout(500)
         page.reload()
     expect(row.get_by_text("Connected")).to_be_visible()
+
+
+def test_one_line_installs_the_agent(stack: Stack, page: Page, tmp_path: Path) -> None:
+    """The line of the page fetches, checks, installs, enrols; where anything has changed, nothing runs."""
+    agents = stack.folder / "server" / "agents"
+    agents.mkdir()
+    said = tmp_path / "said"
+    wheel = a_wheel(agents, f"import sys; open({str(said)!r}, 'a').write(' '.join(sys.argv[1:]) + chr(10))")
+    page.goto(f"{stack.url}/file-servers/enrol")
+    page.get_by_role("button", name="Make the command").click()
+    line = page.locator("#linux-line").inner_text()
+    settings = {**os.environ, "BACKSTAY_TARGET": str(tmp_path / "opt"), "PIP_NO_INDEX": "1"}
+    told = subprocess.run(["sh", "-c", line], env=settings, capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stderr
+    token = line.partition("backstay-enrol-")[2].partition(";")[0]
+    assert f"agent enrol {stack.url} backstay-enrol-{token} --again\n" in said.read_text()
+    said.unlink()
+    a_wheel(agents, "raise SystemExit('somebody else was here')")
+    told = subprocess.run(["sh", "-c", line], env=settings, capture_output=True, text=True, check=False)
+    assert "FAILED" in told.stdout + told.stderr
+    assert not said.exists()
+    wheel.unlink()
+    assert page.request.get(f"{stack.url}/install.sh").status == 404
+    assert page.request.get(f"{stack.url}/agents/server.key").status == 404
 
 
 def test_a_folder_is_protected_and_its_first_backup_watched(stack: Stack, page: Page, data: Path) -> None:

@@ -12,6 +12,8 @@ from backstay.protocol.policy_document import PolicyValues
 from backstay.server import agent_logs, fleet, jobs
 from backstay.server.access import Permission
 from backstay.server.coverage import coverage_of
+from backstay.server.installing import packages, scripts
+from backstay.server.installing.routes import address_of
 from backstay.server.protection import standings
 from backstay.server.tables import FileServer
 from backstay.server.tls import fingerprint_of
@@ -84,15 +86,32 @@ def make_token(visit: Annotated[Visit, Depends(changing(Permission.MANAGE))], fo
         return visit.page(
             "enrol.html", here="file_servers", status=422, made=None, error=error, lifetimes=_LIFETIMES
         )
+    url = address_of(visit.control, visit.request)
     return visit.page(
         "enrol.html",
         here="file_servers",
         made=made,
         error=None,
         lifetimes=_LIFETIMES,
-        url=settings.public_url or str(visit.request.base_url).rstrip("/"),
+        url=url,
         many=uses != "1",
+        lines=_lines(visit, url, made.token),
+        folder=str(packages.folder_of(settings)),
+        package=packages.WINDOWS_PACKAGE,
     )
+
+
+def _lines(visit: Visit, url: str, token: str) -> dict[str, str]:
+    """For each system whose agent this server has, the line that installs and enrols it."""
+    found = {}
+    for system, script, line in (
+        ("linux", scripts.LINUX, scripts.line_for_linux),
+        ("windows", scripts.WINDOWS, scripts.line_for_windows),
+    ):
+        text = packages.script_text(visit.control.settings, script, url)
+        if text is not None:
+            found[system] = line(url, packages.digest_of(text), token)
+    return found
 
 
 @router.get("/{server_id}")

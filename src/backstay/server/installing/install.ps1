@@ -1,11 +1,10 @@
 # Installs the Backstay agent from its server: downloads it, checks it, enrols this machine, starts the service.
-# Run as an administrator. It can be run again: to renew the agent, or to enrol anew.
+# Usage: install.ps1 [TOKEN], as an administrator. It can be run again: to renew the agent, or to enrol anew.
+param([string] $token = '')
 $ErrorActionPreference = 'Stop'
 $ProgressPreference = 'SilentlyContinue'
-[Net.ServicePointManager]::SecurityProtocol = [Net.SecurityProtocolType]::Tls12
 
 $server = @@SERVER@@
-$token = @@TOKEN@@
 $package = @@PACKAGE@@
 $digest = @@DIGEST@@
 $target = Join-Path $env:ProgramFiles 'Backstay'
@@ -23,7 +22,9 @@ New-Item -ItemType Directory -Path $folder | Out-Null
 try {
     $archive = Join-Path $folder 'agent.zip'
     Write-Host "Downloading the agent from $server ..."
-    Invoke-WebRequest -UseBasicParsing -Uri $package -OutFile $archive
+    # Whoever answers: what comes is used only if it has the digest. curl.exe is part of Windows since Server 2019.
+    & curl.exe --fail --silent --show-error --insecure --output $archive $package
+    if ($LASTEXITCODE -ne 0) { throw 'The agent could not be downloaded; the line above says why.' }
     $found = (Get-FileHash -Algorithm SHA256 -Path $archive).Hash
     if ($found -ne $digest) { throw "The download has the SHA-256 $found instead of $digest; nothing was installed." }
 
