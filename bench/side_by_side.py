@@ -78,6 +78,8 @@ def play_round(case: Case, contenders: Sequence[Contender], work: Path, number: 
         for one in contenders:
             words = one.restore if step == RESTORE else one.verified
             if words:
+                # Whether a program leaves what it stored in the page cache is no matter of restoring.
+                read_once(homes[one.name])
                 target = work / "restored"
                 target.mkdir()
                 _measure(case, step, one.name, one.command(words, homes[one.name], target=target, point=2))
