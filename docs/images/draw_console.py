@@ -33,7 +33,10 @@ _SHOWN = {
     "restore": ("1280-light",),
     "files": ("1280-light", "380-dark"),
     "policy": ("1280-light",),
+    "rule": ("1280-light",),
 }
+_ASKING = ("rule", "set-edit")
+"""Pages that ask an agent."""
 _HEIGHTS = {1280: 860, 380: 780}
 
 
@@ -104,22 +107,29 @@ def _pages(stack: Stack, browser: Browser) -> dict[str, str]:
     for change in ("", "Tide tables too.\n"):
         (source / "harbour/plan.md").write_text(f"# Harbour\n\nMoorings, depths and the crane.\n{change}")
         job = _back_up(page, stack.url, source)
+    rule = _leave_out(page, stack.url)
     page.goto(job)
     restore = page.get_by_role("link", name="Restore from it").get_attribute("href") or ""
     set_page = page.locator("dl.facts a[href^='/sets/']").get_attribute("href") or ""
+    server_page = page.locator("dl.facts a[href^='/file-servers/']").get_attribute("href") or ""
     page.context.close()
     return {
         "overview": "/",
         "file-servers": "/file-servers",
         "file-server": "/file-servers/5",
+        "file-server-log": server_page,
+        "file-server-policy": f"{server_page}/policy",
         "enrol": "/file-servers/enrol",
         "sets": "/sets",
         "set": set_page,
+        "set-edit": f"{set_page}/edit",
+        "set-policy": f"{set_page}/policy",
         "jobs": "/jobs",
         "job": job.removeprefix(stack.url),
         "job-running": "/jobs/2999",
         "policy": "/policies/1",
-        "rule": "/rules/1",
+        "rule": rule.removeprefix(stack.url),
+        "search": "/restore/search?q=anna",
         "restore": "/restore?set=5",
         "files": f"{restore}?path={source}/harbour",
         "file": f"{restore}?path={source}/harbour/plan.md",
@@ -130,6 +140,23 @@ def _pages(stack: Stack, browser: Browser) -> dict[str, str]:
         "administrators": "/administrators",
         "settings": "/settings",
     }
+
+
+def _leave_out(page: Page, url: str) -> str:
+    """Give the set a content rule; returns the rule's address."""
+    page.goto(f"{url}/rules/new")
+    page.get_by_label("Name").fill("Boats' papers")
+    page.get_by_label("Lines").fill("# made anew\n*.svg\n\n# kept by the office\nletters/\n")
+    page.get_by_role("button", name="Make the rule").click()
+    page.get_by_role("link", name="Boats' papers").click()
+    rule = page.url
+    page.goto(f"{url}/sets?search=harbour")
+    page.get_by_role("link", name="harbour", exact=True).click()
+    page.goto(f"{page.url}/edit")
+    page.get_by_label("Content rule").select_option(label="Boats' papers")
+    page.get_by_role("button", name="Save").click()
+    page.get_by_role("heading", name="harbour").wait_for()
+    return rule
 
 
 def _back_up(page: Page, url: str, source: Path) -> str:
@@ -156,7 +183,7 @@ def _draw(url: str, browser: Browser, layout: str, pages: dict[str, str], everyt
         if everything is None and layout not in _SHOWN.get(name, ()):
             continue
         page.goto(url + path)
-        time.sleep(0.6)  # charts and previews come after the page
+        time.sleep(2.5 if name in _ASKING else 0.6)  # charts and previews come after the page
         folder = everything or _HERE
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / f"console-{name}-{layout}.png"

@@ -32,7 +32,7 @@ def test_a_set_has_values_of_its_own_over_what_it_inherits(browser_of: Browsers,
     page = browser.get("/sets/1/policy").text
     policy = re.search("from the (policy \\w+)", page)
     assert policy is not None
-    assert "from the built-in" in page
+    assert "built in" in page
     form = {**FORM, "csrf_token": csrf_of(browser), "own": ["retention"]}
     preview = browser.post("/sets/1/policy/preview", data=form).text
     assert "3 days of every copy" in preview

@@ -9,7 +9,7 @@ from starlette.datastructures import FormData
 from starlette.responses import Response
 
 from backstay.domain.errors import UsageError
-from backstay.domain.policy import PolicyLayer, resolve
+from backstay.domain.policy import BUILT_IN, PolicyLayer, resolve
 from backstay.domain.schedule import next_runs
 from backstay.protocol.policy_document import PolicyValues
 from backstay.server import backup_sets, fleet, named_policies
@@ -166,10 +166,13 @@ def _form(
     inherited = resolve(below)
     whole = PolicyValues.of(resolve([*below, own.layer("here")]).policy)
     origins = {
-        name: ", ".join(dict.fromkeys(inherited.origins[part] for part in parts))
+        name: ", ".join(dict.fromkeys(inherited.origins[part] for part in parts)).replace(
+            BUILT_IN, "built in"
+        )
         for name, parts in policy_form.SECTIONS.items()
     }
-    zone = policy_form.zone_of(own) or policy_form.zone_of(PolicyValues.of(inherited.policy))
+    usual = [one.time_zone for one in inherited.policy.schedules]
+    zone = policy_form.zone_of(own) or (usual[0] if usual else "")
     return visit.page(
         "layer.html",
         here=here,
