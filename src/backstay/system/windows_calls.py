@@ -9,19 +9,25 @@ import errno
 import os as _os
 import stat as _stat
 import sys
-from collections.abc import Iterator, Sequence
-from ctypes import byref, c_char, c_int64, create_string_buffer, sizeof, windll
+from ctypes import byref, c_int64, sizeof, windll
 from os import environ, fsdecode, fsencode, fsync, getpid, strerror, umask, urandom
 from typing import Final, NamedTuple
 
 from backstay.system import engine_path as path
 from backstay.system import nt_api as nt
+from backstay.system.content_windows import (
+    RWF_NOWAIT,
+    SEEK_DATA,
+    SEEK_HOLE,
+    ftruncate,
+    lseek,
+    pread,
+    preadv,
+    pwrite,
+)
+from backstay.system.listing_windows import listdir, scandir
 from backstay.system.nt_stat import BASIC, Status, to_filetime
 from backstay.system.nt_status import (
-    END_OF_FILE,
-    NO_MORE_FILES,
-    NO_SUCH_FILE,
-    NOT_THERE,
     error_text,
     status_error,
 )
@@ -41,6 +47,7 @@ from backstay.system.windows_open import (
     O_RDWR,
     O_TRUNC,
     O_WRONLY,
+    OlderWindows,
     PathLike,
     attribute_tag,
     close,
@@ -53,11 +60,12 @@ from backstay.system.windows_open import (
     place_of,
     raw_handle,
     read_reparse,
+    set_information,
     status_of_handle,
     status_of_name,
     target_of,
 )
-from backstay.system.windows_paths import name_of, nt_path
+from backstay.system.windows_paths import name_of
 
 assert sys.platform == "win32"
 
@@ -74,12 +82,8 @@ __all__ = [
 stat_result = Status
 fdopen, read, write = _os.fdopen, _os.read, _os.write
 
-SEEK_DATA, SEEK_HOLE = 3, 4
 POSIX_FADV_RANDOM, POSIX_FADV_SEQUENTIAL, POSIX_FADV_WILLNEED, POSIX_FADV_DONTNEED = 1, 2, 3, 4
-RWF_NOWAIT: Final = 8
 
-_LISTING: Final = 64 << 10
-_SPARSE_FROM: Final = 1 << 20
 _POSIX, _REPLACE, _IGNORE_READONLY = 0x2, 0x1, 0x40
 _DELETE, _DELETE_POSIX, _DELETE_READONLY = 0x1, 0x2, 0x10
 
@@ -154,207 +158,6 @@ def fstatvfs(fd: int) -> Volume:
     return Volume(per_unit * per_sector, room[0], room[2], room[1])
 
 
-# What is in a folder
-
-
-class Listed:
-    """As os.DirEntry."""
-
-    __slots__ = ("_device", "_place", "_root", "name")
-
-    def __init__(self, root: int, place: str, name: str, device: int) -> None:
-        self._root = root
-        self._place = place
-        self.name = name
-        self._device = device
-
-    def stat(self, *, follow_symlinks: bool = True) -> Status:
-        """As lstat; nothing is followed. Asked anew: what a listing tells is stale for files in use."""
-        return status_of_name(self._root, self._place, self._device)
-
-
-class _Listing:
-    """As what os.scandir gives."""
-
-    def __init__(self, fd: int) -> None:
-        # A handle of its own, so that the caller's keeps no place in the listing.
-        self._is_root = is_root(fd)
-        self._folder = 0 if self._is_root else raw_handle(fd)
-        self._handle = 0 if self._is_root else open_handle(self._folder, "", 0x1, options=nt.DIRECTORY_FILE)
-        self._device = 0 if self._is_root else status_of_handle(self._folder).st_dev
-        self._names = self._drives() if self._is_root else self._read()
-
-    def __enter__(self) -> "_Listing":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._handle:
-            close_handle(self._handle)
-            self._handle = 0
-
-    def __iter__(self) -> Iterator[Listed]:
-        return self
-
-    def __next__(self) -> Listed:
-        name = next(self._names)
-        if self._is_root:
-            return Listed(0, nt_path(name_of(name)), name, -1)
-        return Listed(self._folder, name, name, self._device)
-
-    def _drives(self) -> Iterator[str]:
-        bits = windll.kernel32.GetLogicalDrives()
-        return (f"{chr(65 + number)}:" for number in range(26) if bits >> number & 1)
-
-    def _read(self) -> Iterator[str]:
-        room, answer = create_string_buffer(_LISTING), nt.IoStatus()
-        first = 1
-        while True:
-            status = nt.query_directory(
-                self._handle,
-                None,
-                None,
-                None,
-                byref(answer),
-                room,
-                _LISTING,
-                nt.NAMES_INFORMATION,
-                0,
-                None,
-                first,
-            )
-            if status & 0xFFFFFFFF in (NO_MORE_FILES, NO_SUCH_FILE):
-                return
-            if status < 0:
-                raise status_error(status)
-            first, at, raw = 0, 0, room.raw
-            while True:
-                step = int.from_bytes(raw[at : at + 4], "little")
-                length = int.from_bytes(raw[at + 8 : at + 12], "little")
-                name = raw[at + 12 : at + 12 + length].decode("utf-16-le", "surrogatepass")
-                if name not in {".", ".."}:
-                    yield name
-                if not step:
-                    break
-                at += step
-
-
-def scandir(folder: PathLike | int) -> _Listing:
-    """As os.scandir, of an open folder."""
-    if isinstance(folder, int):
-        return _Listing(folder)
-    fd = open(folder, O_RDONLY | O_DIRECTORY)
-    try:
-        return _Listing(fd)
-    finally:
-        close(fd)
-
-
-def listdir(folder: PathLike | int) -> list[str]:
-    """As os.listdir."""
-    with scandir(folder) as found:
-        return [entry.name for entry in found]
-
-
-# Content
-
-
-def pread(fd: int, length: int, offset: int) -> bytes:
-    """As os.pread, but for the position of a file that is also written by it: that moves (NtReadFile)."""
-    room = bytearray(length)
-    return bytes(room[: preadv(fd, [room], offset)])
-
-
-def preadv(fd: int, buffers: Sequence[memoryview | bytearray], offset: int, flags: int = 0) -> int:
-    """As os.preadv. With RWF_NOWAIT nothing is read: whether it would have to wait cannot be told."""
-    done = 0
-    for buffer in buffers:
-        length = len(buffer)
-        if flags & RWF_NOWAIT or not length:
-            continue
-        answer, at = nt.IoStatus(), c_int64(offset + done)
-        status = nt.read_file(
-            raw_handle(fd),
-            None,
-            None,
-            None,
-            byref(answer),
-            byref(c_char.from_buffer(buffer)),
-            length,
-            byref(at),
-            None,
-        )
-        if status & 0xFFFFFFFF == END_OF_FILE:
-            break
-        if status < 0:
-            raise status_error(status)
-        done += answer.information
-        if answer.information < length:
-            break
-    return done
-
-
-def pwrite(fd: int, data: bytes | bytearray | memoryview, offset: int) -> int:
-    """As os.pwrite."""
-    if not len(data):
-        return 0
-    view = memoryview(data)
-    source = bytes(view) if view.readonly else c_char.from_buffer(view)
-    answer, at = nt.IoStatus(), c_int64(offset)
-    pointer = source if isinstance(source, bytes) else byref(source)
-    status = nt.write_file(
-        raw_handle(fd), None, None, None, byref(answer), pointer, view.nbytes, byref(at), None
-    )
-    if status < 0:
-        raise status_error(status)
-    return int(answer.information)
-
-
-def ftruncate(fd: int, length: int) -> None:
-    """As os.ftruncate; what a file grows by is a hole where the file system can have one."""
-    handle = raw_handle(fd)
-    if length - status_of_handle(handle).st_size >= _SPARSE_FROM:
-        try:
-            device_control(handle, nt.SET_SPARSE)
-        except OSError as error:
-            if error.errno != errno.EOPNOTSUPP:
-                raise
-    _set(handle, nt.END_OF_FILE_INFORMATION, length.to_bytes(8, "little"))
-
-
-def lseek(fd: int, offset: int, how: int) -> int:
-    """As os.lseek; SEEK_DATA and SEEK_HOLE by FSCTL_QUERY_ALLOCATED_RANGES.
-
-    Where the file system cannot tell, all of a file is data.
-    """
-    if how not in (SEEK_DATA, SEEK_HOLE):
-        return _os.lseek(fd, offset, how)
-    handle = raw_handle(fd)
-    size = status_of_handle(handle).st_size
-    if offset >= size:
-        raise OSError(errno.ENXIO, error_text(errno.ENXIO))
-    asked = offset.to_bytes(8, "little") + (size - offset).to_bytes(8, "little")
-    try:
-        answer = device_control(handle, nt.QUERY_ALLOCATED_RANGES, asked, 16 * 64)
-    except OSError as error:
-        if error.errno != errno.EOPNOTSUPP:
-            raise
-        return offset if how == SEEK_DATA else size
-    ranges = [
-        (int.from_bytes(answer[at : at + 8], "little"), int.from_bytes(answer[at + 8 : at + 16], "little"))
-        for at in range(0, len(answer), 16)
-    ]
-    if how == SEEK_DATA:
-        if not ranges:
-            raise OSError(errno.ENXIO, error_text(errno.ENXIO))
-        return max(offset, ranges[0][0])
-    end = offset
-    for start, length in ranges:
-        if start > end:
-            break
-        end = start + length
-    return min(end, size)
-
-
 # Making, naming, removing
 
 
@@ -414,7 +217,7 @@ def link(
     """As os.link."""
     handle = open_handle(*target_of(source, src_dir_fd), nt.WRITE_ATTRIBUTES, options=nt.OPEN_REPARSE_POINT)
     try:
-        _set(handle, nt.LINK_INFORMATION, _new_name(0, *target_of(file, dst_dir_fd)))
+        set_information(handle, nt.LINK_INFORMATION, _new_name(0, *target_of(file, dst_dir_fd)))
     finally:
         close_handle(handle)
 
@@ -430,9 +233,9 @@ def rename(
     try:
         flags = _REPLACE | _POSIX | _IGNORE_READONLY
         try:
-            _set(handle, nt.RENAME_INFORMATION_EX, _new_name(flags, *target))
-        except _OlderWindows:
-            _set(handle, nt.RENAME_INFORMATION, _new_name(_REPLACE, *target))
+            set_information(handle, nt.RENAME_INFORMATION_EX, _new_name(flags, *target))
+        except OlderWindows:
+            set_information(handle, nt.RENAME_INFORMATION, _new_name(_REPLACE, *target))
     except OSError as error:
         if error.errno == errno.EACCES and _is_folder(target):
             raise IsADirectoryError(errno.EISDIR, error_text(errno.EISDIR), file) from error
@@ -473,20 +276,9 @@ def utime(
     root, name = (raw_handle(file), "") if isinstance(file, int) else target_of(file, dir_fd)
     handle = open_handle(root, name, nt.WRITE_ATTRIBUTES, options=nt.OPEN_REPARSE_POINT)
     try:
-        _set(handle, nt.BASIC_INFORMATION, times)
+        set_information(handle, nt.BASIC_INFORMATION, times)
     finally:
         close_handle(handle)
-
-
-class _OlderWindows(OSError):
-    """This Windows, or this file system, does not know the call."""
-
-
-def _set(handle: int, kind: int, data: bytes) -> None:
-    status = nt.set_information(handle, byref(nt.IoStatus()), data, len(data), kind)
-    if status < 0:
-        error = status_error(status)
-        raise _OlderWindows(*error.args) if status & 0xFFFFFFFF in NOT_THERE else error
 
 
 def _new_name(flags: int, root: int, name: str) -> bytes:
@@ -499,17 +291,17 @@ def _new_name(flags: int, root: int, name: str) -> bytes:
 def _delete(handle: int) -> None:
     try:
         flags = _DELETE | _DELETE_POSIX | _DELETE_READONLY
-        _set(handle, nt.DISPOSITION_INFORMATION_EX, flags.to_bytes(4, "little"))
-    except _OlderWindows:
+        set_information(handle, nt.DISPOSITION_INFORMATION_EX, flags.to_bytes(4, "little"))
+    except OlderWindows:
         attributes, _ = attribute_tag(handle)
         if attributes & nt.ATTRIBUTE_READONLY:
             writable = open_handle(handle, "", nt.WRITE_ATTRIBUTES, options=nt.OPEN_REPARSE_POINT)
             try:
                 plain = BASIC.pack(0, 0, 0, 0, (attributes & ~nt.ATTRIBUTE_READONLY) or 0x80)
-                _set(writable, nt.BASIC_INFORMATION, plain)
+                set_information(writable, nt.BASIC_INFORMATION, plain)
             finally:
                 close_handle(writable)
-        _set(handle, nt.DISPOSITION_INFORMATION, b"\1")
+        set_information(handle, nt.DISPOSITION_INFORMATION, b"\1")
 
 
 def _is_folder(target: tuple[int, str]) -> bool:

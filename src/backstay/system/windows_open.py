@@ -247,6 +247,18 @@ def device_control(handle: int, code: int, data: bytes = b"", room: int = 0) -> 
     return out.raw[: answer.information] if out is not None else b""
 
 
+class OlderWindows(OSError):
+    """This Windows, or this file system, does not know the call."""
+
+
+def set_information(handle: int, kind: int, data: bytes) -> None:
+    """Change what the kernel keeps of an open file: NtSetInformationFile. Raises OSError, OlderWindows."""
+    status = nt.set_information(handle, byref(nt.IoStatus()), data, len(data), kind)
+    if status < 0:
+        error = status_error(status)
+        raise OlderWindows(*error.args) if status & 0xFFFFFFFF in NOT_THERE else error
+
+
 def status_of_handle(handle: int) -> Status:
     """What fstat tells. Raises OSError."""
     room, answer = create_string_buffer(nt_stat.ALL.size + 64), nt.IoStatus()
