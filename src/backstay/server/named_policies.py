@@ -2,18 +2,17 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, func, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import ColumnElement
 from sqlalchemy.orm import Session
 
-from backstay.domain.errors import Conflict, NotFound
 from backstay.protocol.policy_document import PolicyValues
 from backstay.server import audit, scheduler
 from backstay.server.access import Actor, Permission
 from backstay.server.fleet import get_file_server
 from backstay.server.names import checked_name, checked_text
+from backstay.server.shared_by_sets import Shared
 from backstay.server.tables import BackupSetRow, FileServer, PolicyRow
 
 
@@ -26,47 +25,35 @@ class PolicyChange:
     values: PolicyValues | None = None
 
 
+def _shown(row: PolicyRow) -> dict[str, Any]:
+    return {"name": row.name, "comment": row.comment, "values": row.values}
+
+
+_POLICIES: Final = Shared(
+    PolicyRow, BackupSetRow.policy_id, "policy", "policy", "policy", "backstay policies list", _shown
+)
+
+
 def get_policy(db: Session, policy_id: int) -> PolicyRow:
     """The policy of this number. Raises NotFound."""
-    row = db.get(PolicyRow, policy_id)
-    if row is None:
-        raise NotFound(f"there is no policy {policy_id}", hint="`backstay policies list` lists them")
-    return row
+    return _POLICIES.get(db, policy_id)
 
 
 def list_policies(
     db: Session, *, search: str = "", after: str = "", limit: int = 100
 ) -> tuple[list[tuple[PolicyRow, int]], int]:
     """Policies by name, from the one after `after`, each with how many sets use it; and their number."""
-    query = select(PolicyRow)
-    if search:
-        query = query.where(PolicyRow.name.icontains(search, autoescape=True))
-    total = db.scalar(select(func.count()).select_from(query.subquery())) or 0
-    uses = (
-        select(func.count())
-        .where(BackupSetRow.policy_id == PolicyRow.id, BackupSetRow.removed_at.is_(None))
-        .scalar_subquery()
-    )
-    query = query.where(PolicyRow.name > after).order_by(PolicyRow.name).limit(limit)
-    return [(row, used) for row, used in db.execute(query.add_columns(uses)).all()], total
+    return _POLICIES.page(db, search=search, after=after, limit=limit)
 
 
 def sets_using(db: Session, policy: PolicyRow, *, limit: int = 100) -> list[BackupSetRow]:
     """Backup sets that use a policy, by file server and name."""
-    query = (
-        select(BackupSetRow)
-        .join(BackupSetRow.file_server)
-        .where(BackupSetRow.policy_id == policy.id, BackupSetRow.removed_at.is_(None))
-        .order_by(FileServer.name, BackupSetRow.name)
-        .limit(limit)
-    )
-    return list(db.scalars(query))
+    return _POLICIES.sets_using(db, policy, limit)
 
 
 def count_using(db: Session, policy: PolicyRow) -> int:
     """How many backup sets use a policy."""
-    using = (BackupSetRow.policy_id == policy.id, BackupSetRow.removed_at.is_(None))
-    return db.scalar(select(func.count()).select_from(BackupSetRow).where(*using)) or 0
+    return _POLICIES.count_using(db, policy)
 
 
 def create_policy(
@@ -87,8 +74,7 @@ def create_policy(
         created_at=now,
         updated_at=now,
     )
-    _add(db, row)
-    audit.record(db, actor, "policy.create", row.name, now=now, after=_shown(row))
+    _POLICIES.add(db, actor, row, now=now)
     return row
 
 
@@ -109,17 +95,8 @@ def change_policy(
     if change.values is not None:
         change.values.policy()
         replace_values(db, row, "values", change.values, BackupSetRow.policy_id == row.id, now)
-    if change.comment is not None:
-        row.comment = checked_text("the comment", change.comment)
-    if change.name is not None and change.name.strip() != row.name:
-        name = checked_name("a policy", change.name)
-        _refuse_taken(db, name)
-        row.name = name
-    differs = audit.difference(before, _shown(row))
-    if differs:
-        row.updated_at = now
-        db.flush()
-        audit.record(db, actor, "policy.change", before["name"], now=now, before=differs[0], after=differs[1])
+    _POLICIES.describe(db, row, name=change.name, comment=change.comment)
+    _POLICIES.note_change(db, actor, row, before, now=now)
     return row
 
 
@@ -131,21 +108,7 @@ def remove_policy(db: Session, actor: Actor, policy_id: int, *, now: datetime) -
         Conflict: it is used.
     """
     actor.require(Permission.EDIT)
-    row = get_policy(db, policy_id)
-    used = sets_using(db, row, limit=4)
-    if used:
-        names = ", ".join(f"{one.file_server.name}/{one.name}" for one in used[:3])
-        more = ", …" if len(used) > 3 else ""
-        raise Conflict(
-            f"the policy {row.name} is used by {names}{more}", hint="give these sets another policy first"
-        )
-    # Sets that were removed still name it; they are brought back without it.
-    for removed in db.scalars(select(BackupSetRow).where(BackupSetRow.policy_id == row.id)):
-        removed.policy_id = None
-    db.flush()
-    audit.record(db, actor, "policy.remove", row.name, now=now, before=_shown(row))
-    db.delete(row)
-    db.flush()
+    _POLICIES.remove(db, actor, get_policy(db, policy_id), now=now)
 
 
 def change_layer_of_file_server(
@@ -187,21 +150,3 @@ def replace_values(
 def as_json(values: PolicyValues) -> dict[str, Any]:
     """As it is kept: absent values are left out."""
     return values.model_dump(mode="json", exclude_none=True)
-
-
-def _shown(row: PolicyRow) -> dict[str, Any]:
-    return {"name": row.name, "comment": row.comment, "values": row.values}
-
-
-def _refuse_taken(db: Session, name: str) -> None:
-    if db.scalar(select(PolicyRow.id).where(PolicyRow.name == name)) is not None:
-        raise Conflict(f"there is a policy {name} already", hint="choose another name")
-
-
-def _add(db: Session, row: PolicyRow) -> None:
-    _refuse_taken(db, row.name)
-    try:
-        with db.begin_nested():
-            db.add(row)
-    except IntegrityError:
-        raise Conflict(f"there is a policy {row.name} already", hint="choose another name") from None
