@@ -1,58 +1,21 @@
-"""What a draft would do before it is kept: a policy's times and retention, a rule's verdicts."""
+"""What a draft would do before it is kept: a policy's times, a rule's verdicts; retention.py has its own."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
-
-from backstay.domain import due, retention
+from backstay.domain import due
 from backstay.domain.content_rule import ContentRule, Verdict
 from backstay.domain.default_rules import linux_rules, windows_rules
 from backstay.domain.due import Due
 from backstay.domain.entry import FileStat
 from backstay.domain.policy import BackupPolicy
-from backstay.domain.retention import PointInTime, RetentionPolicy
 from backstay.server import content_rules
-from backstay.server.backup_sets import full_name
-from backstay.server.tables import BackupSetRow, RestorePointRow
-
-
-@dataclass(frozen=True)
-class PointVerdict:
-    """Whether a draft's retention keeps a restore point, and all its reasons."""
-
-    row: RestorePointRow
-    keep: bool
-    reasons: tuple[str, ...]
 
 
 def next_backups(policy: BackupPolicy, now: datetime, count: int) -> list[Due]:
     """The next scheduled times that ask for a backup, and when each may begin."""
     return list(islice(due.upcoming(policy.schedules, policy.window, now), count))
-
-
-def retention_of(
-    db: Session, backup_set: BackupSetRow, policy: RetentionPolicy, now: datetime
-) -> list[PointVerdict]:
-    """What a draft's retention would make of the restore points that a set has, the newest first."""
-    rows = db.scalars(
-        select(RestorePointRow).where(
-            RestorePointRow.backup_set_id == backup_set.id, RestorePointRow.expired_at.is_(None)
-        )
-    ).all()
-    name = full_name(backup_set)
-    points = [
-        PointInTime(row.id, name, row.committed_at, bool(row.held_by), not row.problems and not row.damaged)
-        for row in rows
-    ]
-    by_id = {row.id: row for row in rows}
-    return [
-        PointVerdict(by_id[one.point.id], one.keep, one.reasons)
-        for one in retention.plan(points, policy, now)
-    ]
 
 
 def explain(

@@ -22,6 +22,7 @@ from backstay.server.backup_sets import get_backup_set
 from backstay.server.coverage import coverage_of
 from backstay.server.fleet import get_file_server
 from backstay.server.policies import policy_with
+from backstay.server.retention import plan_set
 
 router = APIRouter(tags=["previews"])
 
@@ -164,7 +165,7 @@ def preview_retention(control: ControlDep, actor: Viewer, wanted: RetentionWante
     policy = PolicyValues(retention=wanted.retention).policy().retention
     with control.database.read() as db:
         backup_set = get_backup_set(db, wanted.backup_set_id)
-        verdicts = previews.retention_of(db, backup_set, policy, control.clock())
+        decisions = plan_set(db, backup_set, control.clock(), policy=policy).decisions
     items = [
         PointVerdictView(
             restore_point=one.row.id,
@@ -174,7 +175,7 @@ def preview_retention(control: ControlDep, actor: Viewer, wanted: RetentionWante
             keep=one.keep,
             reasons=list(one.reasons),
         )
-        for one in verdicts
+        for one in decisions
     ]
     kept = sum(one.keep for one in items)
     return RetentionPreview(kept=kept, expired=len(items) - kept, items=items)
