@@ -7,7 +7,7 @@ from typing import Final, Self
 
 from backstay.recovery_points.volume import Mount, Mounts
 from backstay.system.windows_calls import path as paths
-from backstay.system.windows_paths import from_windows, name_of, windows_path
+from backstay.system.windows_paths import from_windows, name_of
 
 assert sys.platform == "win32"
 
@@ -101,8 +101,3 @@ def _facts_of(root: str) -> tuple[int, str, bool]:
     name, flags = ctypes.create_unicode_buffer(64), wintypes.DWORD()
     _kernel.GetVolumeInformationW(root, None, 0, None, None, ctypes.byref(flags), name, 64)
     return _kernel.GetDriveTypeW(root), name.value, bool(flags.value & _READ_ONLY)
-
-
-def device_name(place: bytes) -> str:
-    r"""The root of a volume by one of its places, as VSS wants it: with a backslash at its end."""
-    return windows_path(place).rstrip("\\") + "\\"

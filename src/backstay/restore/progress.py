@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-PLAN, WRITE, FINISH, VERIFY = PHASES = ("plan", "write", "finish", "verify")
+PLAN, WRITE, FINISH, VERIFY = "plan", "write", "finish", "verify"
 
 
 class Progress(Protocol):

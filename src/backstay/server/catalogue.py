@@ -1,11 +1,10 @@
 """The catalogue: every committed restore point, as the server stamped it."""
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import structlog
 from sqlalchemy import select
-from sqlalchemy.orm import Session, joinedload
+from sqlalchemy.orm import Session
 
 from backstay.domain.errors import DamagedObject, NotFound, ObjectNotFound
 from backstay.repository.layout import MANIFESTS, object_name
@@ -102,14 +101,3 @@ def get_restore_point(db: Session, point_id: str) -> RestorePointRow:
             f"there is no restore point {point_id}", hint="`backstay restore-points` lists those there are"
         )
     return row
-
-
-def points_by_id(db: Session, ids: Sequence[str]) -> list[RestorePointRow]:
-    """The restore points of these ids that there are, in this order, with their sets and file servers."""
-    found = db.scalars(
-        select(RestorePointRow)
-        .where(RestorePointRow.id.in_(ids))
-        .options(joinedload(RestorePointRow.backup_set), joinedload(RestorePointRow.file_server))
-    )
-    by_id = {row.id: row for row in found}
-    return [by_id[one] for one in ids if one in by_id]
