@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import median
 
 import machine
-from backstay.testing.fleet_rig import FleetRig
+from backstay.testing.fleet_rig import FleetRig, ServerPlace
 from contenders import find_backstay
 from process import run
 from sources import measure_tree, read_once
@@ -34,13 +34,13 @@ _WORKS = ("first backup", "unchanged second backup")
 Times = dict[str, dict[str, list[float]]]
 
 
-def play_round(source: Path, work: Path, times: Times, *, server_first: bool) -> None:
+def play_round(source: Path, work: Path, times: Times, *, tls: str, server_first: bool) -> None:
     """One round of either way."""
     direct = find_backstay(None)
     home = work / "home"
     home.mkdir()
     run(direct.command(direct.init, home))
-    with FleetRig(work / "fleet") as rig:
+    with FleetRig(work / "fleet", ServerPlace(work / "fleet" / "server", tls=tls)) as rig:
         agent = rig.started("here")
         rig.until_connected(agent)
         set_id = rig.set_of(agent, [source])
@@ -112,6 +112,7 @@ def main(arguments: Sequence[str]) -> None:
     lines += [
         f"- rounds, in turn: {options.rounds}; medians; parts are the median of the rounds' (least–greatest)",
         "- direct: the whole process; through the server: from the request of the job to its end",
+        f"- between agent and server: TLS {options.tls}",
         f"- repeat: `{machine.repeatable('through_server.py', arguments, places)}`",
     ]
     lines += [machine.TRIAL] if options.quick else []
@@ -120,7 +121,7 @@ def main(arguments: Sequence[str]) -> None:
             read_once(source)
             times: Times = defaultdict(lambda: defaultdict(list))
             for number in range(options.rounds):
-                play_round(source, work, times, server_first=bool(number % 2))
+                play_round(source, work, times, tls=options.tls, server_first=bool(number % 2))
             lines += table(source, times)
     finally:
         shutil.rmtree(work)
@@ -140,6 +141,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     add("--large-files", type=int, default=4, metavar="N", help="how many large files are generated")
     add("--large-bytes", type=int, default=1 << 30, metavar="N", help="their size")
     add("--only", choices=("small", "large"), help="one case")
+    add("--tls", choices=("self-signed", "off"), default="self-signed", help="as the server is started with")
     add("--rounds", type=int, default=3, metavar="N")
     add("--results", type=Path, metavar="FILE", help="a record to add to")
     add("--quick", action="store_true", help="tiny trees, one round: a trial of the bench, no measurement")
