@@ -2,7 +2,6 @@
 
 import os
 import socket
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -26,9 +25,6 @@ _log = structlog.get_logger()
 
 _GRACE_SECONDS = 4
 """Who waits is answered at once. Who is in the middle of sending is cut off then, and sends it again."""
-_SWITCH_SECONDS = 0.0005
-"""An answer needs the interpreter's lock a dozen times, and beside a thread that reckons (a look for alerts)
-it waits so long each time; by default ten times longer."""
 _KEEP_ALIVE_SECONDS = 65
 """Longer than clients keep a connection that they do not use (5 s agents, 60 s proxies): whoever uses one
 again must not find that the server closed it in the same moment."""
@@ -45,7 +41,6 @@ def serve(settings: ServerSettings, *, ready: Callable[[Control], None] = lambda
         ServerError: the address cannot be had, or the database cannot be used.
         StorageError, RepositoryError, UsageError.
     """
-    sys.setswitchinterval(_SWITCH_SECONDS)
     listening = _listen(settings)
     settings = replace(settings, public_url=settings.public_url or _url(settings, listening))
     try:
