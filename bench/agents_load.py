@@ -374,9 +374,9 @@ def report(rows: Sequence[Measured]) -> list[str]:
     return lines
 
 
-def soaked(one: Measured) -> list[str]:
+def soaked(one: Measured, seconds: float) -> list[str]:
     """Markdown: whether memory stayed flat."""
-    share, an_hour = growth(one.memory, one.seconds)
+    share, an_hour = growth(one.memory, seconds)
     good = one.ended["succeeded"] + one.ended["succeeded_with_warnings"]
     verdict = "**flat**" if share < _FLAT else "**grows**"
     return [
@@ -431,7 +431,11 @@ def main(arguments: Sequence[str]) -> None:
                 measure(options, work, count, postgres.new_database() if postgres else "")
                 for count in options.agents
             ]
-        lines += ["", *report(rows), *(soaked(rows[-1]) if options.soak else [])]
+        lines += [
+            "",
+            *report(rows),
+            *(soaked(rows[-1], options.settle + options.seconds) if options.soak else []),
+        ]
     finally:
         shutil.rmtree(work)
     print("\n".join(lines))
