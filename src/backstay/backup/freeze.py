@@ -34,7 +34,7 @@ from backstay.recovery_points.registry import (
 )
 from backstay.recovery_points.volume import Mount, Mounts, Volume, real_place
 from backstay.system.calls import os
-from backstay.system.host import sync_filesystem
+from backstay.system.host import quoted_path, sync_filesystem
 from backstay.system.places import state_root
 
 
@@ -227,9 +227,9 @@ class _Job:
             view = self._view(seen.folder, pieces, frozen)
             actual = os.path.join(view, seen.name) if seen.name else view
             if os.lstat(actual).st_ino != seen.inode:
-                raise SourceError(f"{os.fsdecode(seen.place)!r} was replaced while its volume was frozen")
+                raise SourceError(f"{quoted_path(seen.place)} was replaced while its volume was frozen")
         except (SourceError, OSError) as error:
-            self._live_after_all(f"{os.fsdecode(seen.place)!r} is read live: {error}", error)
+            self._live_after_all(f"{quoted_path(seen.place)} is read live: {error}", error)
             return root
         parts = tuple(
             (_original(root, seen.folder, piece.place), piece.grade)
@@ -262,7 +262,7 @@ class _Job:
         try:
             volumes = provider.volumes(mount, place, self._mounts, nested=nested)
         except (SourceError, OSError) as error:
-            self._live_after_all(f"{os.fsdecode(place)!r} is read live: {error}", error)
+            self._live_after_all(f"{quoted_path(place)} is read live: {error}", error)
             self._told.add(mount.id)
             return [_Piece(place, mount, wanted)]
         first, *others = volumes
@@ -289,7 +289,7 @@ class _Job:
                 provider.drop_plan(point)
                 raise
         except (SourceError, OSError) as error:
-            self._live_after_all(f"{os.fsdecode(volume.place)!r} is read live: {error}", error)
+            self._live_after_all(f"{quoted_path(volume.place)} is read live: {error}", error)
             return None
         self._noted.append((provider, point))
         return provider, volume, point
@@ -305,7 +305,7 @@ class _Job:
                 provider.take(point, volume, self._workspace)
                 provider.validate(point, volume)
             except (SourceError, OSError) as error:
-                self._live_after_all(f"{os.fsdecode(volume.place)!r} is read live: {error}", error)
+                self._live_after_all(f"{quoted_path(volume.place)} is read live: {error}", error)
                 continue
             self._taken[key] = point
             self.messages.append(f"{point.volume} is frozen: a {provider.name} recovery point")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from backstay.domain.entry import Grade
 from backstay.domain.errors import SourceError
 from backstay.system.calls import os
+from backstay.system.host import quoted_path
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def choose_roots(paths: list[bytes]) -> tuple[list[SourceRoot], list[tuple[bytes
     if not roots:
         path, reason = missing[0]
         raise SourceError(
-            f"{os.fsdecode(path)!r} cannot be backed up: {reason}", hint="check the path and its spelling"
+            f"{quoted_path(path)} cannot be backed up: {reason}", hint="check the path and its spelling"
         )
     return roots, missing
 

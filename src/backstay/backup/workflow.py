@@ -25,7 +25,7 @@ from backstay.repository.details import Details, Problem, StepRecord, put_detail
 from backstay.repository.manifest import Manifest, RestorePoint
 from backstay.repository.repository import Repository
 from backstay.repository.writing_session import WritingSession
-from backstay.system.calls import os
+from backstay.system.host import quoted_path
 
 REQUEST, TYPE, RECOVERY_POINT, ESTIMATE, TRANSMIT, CLEAN_UP = STEPS = (
     "request",
@@ -136,7 +136,7 @@ def run_backup(
     with steps.step(REQUEST) as (figures, messages):
         roots, missing = choose_roots(request.paths)
         figures["paths"] = len(roots)
-        messages += [f"{os.fsdecode(path)!r} is left out: {reason}" for path, reason in missing]
+        messages += [f"{quoted_path(path)} is left out: {reason}" for path, reason in missing]
     with open_scan_state(repository.id, request.backup_set) as state:
         session = repository.begin("backup", request.backup_set)
         try:
@@ -188,7 +188,7 @@ class _Backup:
                 scan = capture.scan()
                 figures |= {"files": scan.found.files, "folders": scan.found.folders}
                 figures |= {"excluded": scan.found.excluded, "problems": len(scan.problems)}
-                messages += [f"{os.fsdecode(path)!r} is another filesystem" for path in scan.not_crossed]
+                messages += [f"{quoted_path(path)} is another filesystem" for path in scan.not_crossed]
             with self._steps.step(ESTIMATE) as (figures, _):
                 figures |= estimate(scan.found, self._state.facts).figures()
             with self._steps.step(TRANSMIT) as (figures, messages):

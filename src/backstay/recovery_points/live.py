@@ -1,7 +1,7 @@
 """What cannot be frozen, and why, in words."""
 
 from backstay.recovery_points.volume import Mount
-from backstay.system.calls import os
+from backstay.system.host import quoted_path
 
 _OF_THE_KERNEL = frozenset(
     (
@@ -31,7 +31,7 @@ def why_live(place: bytes, mount: Mount, *, is_root: bool) -> str:
     Args:
         is_root: whether this process is root's.
     """
-    what = f"{os.fsdecode(place)!r} is {mount.fs_type}"
+    what = f"{quoted_path(place)} is {mount.fs_type}"
     kind = mount.fs_type
     if mount.is_read_only or kind in _NEVER_WRITTEN:
         return f"{what}, mounted read-only: no recovery point can be made on it; its files are read live"

@@ -9,6 +9,7 @@ from backstay.domain.errors import SourceError
 from backstay.recovery_points.volume import Mount, Mounts, Volume
 from backstay.recovery_points.workspace import Workspace
 from backstay.system.calls import os
+from backstay.system.host import quoted_path
 
 
 class RecoveryPoint(msgspec.Struct, frozen=True):
@@ -111,7 +112,7 @@ class Provider(ABC):
             ) from error
         if found.st_ino != volume.inode or not stat.S_ISDIR(found.st_mode):
             raise SourceError(
-                f"{os.fsdecode(volume.place)!r} is another folder in the recovery point of {point.volume}"
+                f"{quoted_path(volume.place)} is another folder in the recovery point of {point.volume}"
             )
 
     @abstractmethod

@@ -16,7 +16,6 @@ It has not met a real Windows: it is written from Microsoft's pages and tested o
 `backstay doctor` exercises it on the customer's machine.
 """
 
-import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -36,6 +35,7 @@ from backstay.recovery_points.vss_errors import (
     writer_in_words,
 )
 from backstay.recovery_points.workspace import Workspace
+from backstay.system.host import quoted_path
 
 PAUSES: Final = (10.0, 20.0, 40.0, 60.0, 60.0)
 """Seconds between tries. Microsoft advises ten minutes for some errors; a backup window may be shorter."""
@@ -323,4 +323,4 @@ def _kept(point: RecoveryPoint, error: VssError) -> SourceError:
 
 
 def _in_words(volume: Volume) -> str:
-    return f"the volume at {os.fsdecode(volume.mount.point)!r}"
+    return f"the volume at {quoted_path(volume.mount.point)}"

@@ -7,6 +7,7 @@ from backstay.filesystem.opening import DirectoryChain
 from backstay.filesystem.reasons import reason_of
 from backstay.restore.existing import Existing, name_beside
 from backstay.system.calls import os
+from backstay.system.host import quoted_path
 
 
 class TargetView:
@@ -73,7 +74,7 @@ class TargetView:
     def _error(self, name: bytes, what: str, error: OSError) -> TargetError:
         path = os.path.join(self._target, *self._names, name)
         return TargetError(
-            f"{os.fsdecode(path)!r} cannot be {what}: {reason_of(error)}",
+            f"{quoted_path(path)} cannot be {what}: {reason_of(error)}",
             hint="restore as root, or to another place",
         )
 

@@ -15,6 +15,7 @@ from backstay.restore.plan import RestorePlan
 from backstay.restore.progress import FINISH, VERIFY, WRITE, Progress, Silent
 from backstay.restore.transfer import Transfer
 from backstay.system.calls import os
+from backstay.system.host import quoted_path
 
 
 def run_restore(
@@ -50,7 +51,7 @@ def run_restore(
     except OSError as error:
         raise_if_target_failed(error)
         raise TargetError(
-            f"{os.fsdecode(plan.target)!r} cannot be restored into: {reason_of(error)}",
+            f"{quoted_path(plan.target)} cannot be restored into: {reason_of(error)}",
             hint="check that nothing else changes that folder, and restore again",
         ) from error
     finally:
@@ -73,7 +74,7 @@ def _make_target(plan: RestorePlan) -> int:
         top = os.open(plan.target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise TargetError(
-            f"the folder {os.fsdecode(plan.target)!r} cannot be made or opened: {reason_of(error)}",
+            f"the folder {quoted_path(plan.target)} cannot be made or opened: {reason_of(error)}",
             hint="check the path and your rights there",
         ) from error
     try:
@@ -90,14 +91,14 @@ def _check_room(plan: RestorePlan, top: int) -> None:
     needed = plan.figures.data_bytes - plan.figures.freed_bytes
     if needed > free:
         raise TargetError(
-            f"{os.fsdecode(plan.target)!r} has {free:,} bytes free, and the restore needs {needed:,}",
+            f"{quoted_path(plan.target)} has {free:,} bytes free, and the restore needs {needed:,}",
             hint="make room there, or restore to another place",
         )
     figures = plan.figures
     entries = figures.files + figures.folders + figures.others
     if there.f_files and entries > there.f_ffree:
         raise TargetError(
-            f"{os.fsdecode(plan.target)!r} has room for {there.f_ffree:,} more files and folders (inodes), "
+            f"{quoted_path(plan.target)} has room for {there.f_ffree:,} more files and folders (inodes), "
             f"and the restore needs {entries:,}",
             hint="remove files there, or restore to another place",
         )

@@ -88,6 +88,11 @@ def point_path(text: str) -> bytes:
     return os.path.abspath(os.fsencode(text))
 
 
+def quoted_path(path: bytes) -> str:
+    """A path in quotes, for messages, as users of this system write it."""
+    return repr(os.fsdecode(path))
+
+
 def alarm_after(seconds: float) -> None:
     """Raise the last of `ENDING_SIGNALS` in so many seconds; 0 calls it off."""
     signal.setitimer(signal.ITIMER_REAL, seconds)

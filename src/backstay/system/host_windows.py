@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from backstay.system.windows_open import absolute_here, raw_handle
-from backstay.system.windows_paths import name_of
+from backstay.system.windows_paths import name_of, windows_path
 
 assert sys.platform == "win32"
 
@@ -103,6 +103,14 @@ def point_path(text: str) -> bytes:
     One that begins with a slash is as the restore point has it, since that may come from Linux.
     """
     return posixpath.normpath(name_of(text)) if text.startswith("/") else absolute_here(name_of(text))
+
+
+def quoted_path(path: bytes) -> str:
+    r"""A path in quotes, for messages, as users of this system write it: 'C:\data'."""
+    first = path.lstrip(b"/").partition(b"/")[0]
+    if not path.startswith(b"/") or not (first == b"UNC" or first[1:] == b":"):
+        return repr(os.fsdecode(path))
+    return repr(windows_path(path)).replace("\\\\", "\\")
 
 
 def alarm_after(seconds: float) -> None:

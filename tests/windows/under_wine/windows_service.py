@@ -54,7 +54,7 @@ class Service:
 
     def wait(self, wanted: int) -> None:
         """Until it is in that state."""
-        ends = time.monotonic() + 30
+        ends = time.monotonic() + 90
         while service_windows.status(self.name) != wanted:
             assert time.monotonic() < ends, f"state {service_windows.status(self.name)}"
             time.sleep(0.1)
