@@ -18,7 +18,8 @@ def views_of(data: Iterable[Buffer]) -> Sequence[memoryview]:
 
 def write_all(fd: int, views: Sequence[memoryview]) -> None:
     """Write all of `views` in order; a short write goes on where it ended. Raises OSError."""
-    left = list(views)
+    # Nothing written of nothing is no sign that the file is full.
+    left = [view for view in views if view.nbytes]
     first = 0
     while first < len(left):
         written = _write_some(fd, left[first : first + _IOV_MAX])

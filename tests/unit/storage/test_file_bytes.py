@@ -45,6 +45,15 @@ def test_more_buffers_than_one_call_takes(tmp_path):
     assert (tmp_path / "file").read_bytes() == b"".join(data)
 
 
+def test_nothing_is_written_without_complaint(tmp_path):
+    """A file takes no bytes as it takes any: a body may end where a full buffer did."""
+    fd = os.open(tmp_path / "file", os.O_WRONLY | os.O_CREAT)
+    write_all(fd, [memoryview(b"")])
+    write_all(fd, [memoryview(b"x"), memoryview(b""), memoryview(b"")])
+    os.close(fd)
+    assert (tmp_path / "file").read_bytes() == b"x"
+
+
 def test_comparison_sees_every_byte(tmp_path):
     """Equal however it is cut; unequal where one byte differs, is missing or is too many."""
     whole = Random(2).randbytes(3_000_001)
