@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 
-from backstay.backup import workflow
+from backstay.backup import capture
 from backstay.backup.progress import Silent
 from backstay.backup.workflow import BackupOutcome, run_backup
 from backstay.system.host import sync_filesystem
@@ -169,7 +169,7 @@ def test_unchanged_reads_nothing(machine: Machine) -> None:
 
 def test_modified_within_the_granularity(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file modified in the two seconds before a scan is read again by the next, though nothing shows."""
-    monkeypatch.setattr(workflow, "_GRANULARITY_NS", 2 * 10**9)
+    monkeypatch.setattr(capture, "_GRANULARITY_NS", 2 * 10**9)
     machine.backup()
     young = machine.source / "d1" / "young"
     young.write_bytes(b"young" * 1000)
@@ -185,7 +185,7 @@ def test_folder_modified_within_the_granularity(machine: Machine, monkeypatch: p
     """So is what a folder has besides its entries: it may have got an attribute within the same tick."""
     seen: list[bytes] = []
     machine.backup()
-    monkeypatch.setattr(workflow, "_GRANULARITY_NS", 2 * 10**9)
+    monkeypatch.setattr(capture, "_GRANULARITY_NS", 2 * 10**9)
     (machine.source / "d1" / "young").mkdir()
     machine.backup()
     getxattr = os.listxattr
@@ -220,7 +220,7 @@ def test_clock_set_back(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_mapped_writes(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a process writes into a mapped file is in the next restore point, without msync or munmap."""
-    monkeypatch.setattr(workflow, "sync_filesystem", sync_filesystem)
+    monkeypatch.setattr(capture, "sync_filesystem", sync_filesystem)
     path = machine.source / "d1" / "mapped"
     path.write_bytes(bytes(20_000))
     with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as mapped:

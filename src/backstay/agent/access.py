@@ -15,8 +15,8 @@ from backstay.storage.throttled import Throttle, ThrottledStorage
 LONGEST_DELAY = 15.0
 """Seconds between two attempts to reach the repository, at most."""
 _NO_LIMIT = 1 << 60
-_PACKS_AT_ONCE = 2
-"""While the server syncs one, the next is on its way; each takes a pack of memory on either side."""
+_PACKS_AT_ONCE = 1
+"""While it is on its way the next is put together; a second one cost more processor time than it won."""
 
 
 class Access(NamedTuple):
