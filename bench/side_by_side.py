@@ -64,6 +64,8 @@ def play_round(case: Case, contenders: Sequence[Contender], work: Path, number: 
         SystemExit: a contender did not restore everything.
     """
     homes = {one.name: work / f"home-{one.name}" for one in contenders}
+    # What the round before wrote may have pushed it out, and the first to come would pay.
+    read_once(case.source)
     for one in contenders:
         homes[one.name].mkdir()
         run(one.command(one.init, homes[one.name]))
