@@ -120,17 +120,23 @@ class TreeMatcher:
         self._lines = lines
         self._now_ns = now_ns
         self._everywhere = frozenset(i for i, line in enumerate(lines) if line.pattern.name_only is not None)
+        # Of a line whose folders have no wildcard the prefix is the only folder in which it matches.
+        self._in_folder: dict[bytes, list[int]] = {}
         self._by_prefix: dict[bytes, list[int]] = {}
         for i, line in enumerate(lines):
             if i not in self._everywhere:
-                self._by_prefix.setdefault(b"/".join(line.pattern.prefix), []).append(i)
+                prefix = line.pattern.prefix
+                is_whole = len(prefix) == len(line.pattern.segments) - 1
+                by_folder = self._in_folder if is_whole else self._by_prefix
+                by_folder.setdefault(b"/".join(prefix), []).append(i)
         self._matchers: dict[frozenset[int], DirectoryMatcher | None] = {}
         self._usual = self._matcher(self._everywhere)
 
     def matcher_for(self, directory: bytes) -> DirectoryMatcher | None:
         """The matcher for the children of `directory`; None where nothing can be left out among them."""
+        here = self._in_folder.get(directory, ())
         if not self._by_prefix:
-            return self._usual
+            return self._matcher(self._everywhere.union(here)) if here else self._usual
         applicable: list[int] = list(self._by_prefix.get(b"", ()))
         if directory:
             end = directory.find(b"/")
@@ -138,10 +144,11 @@ class TreeMatcher:
                 applicable += self._by_prefix.get(directory[:end], ())
                 end = directory.find(b"/", end + 1)
             applicable += self._by_prefix.get(directory, ())
-        if not applicable:
+        if not applicable and not here:
             return self._usual
         components = directory.split(b"/") if directory else []
         matching = [i for i in applicable if self._lines[i].pattern.can_match_in(components)]
+        matching += here
         return self._matcher(self._everywhere.union(matching)) if matching else self._usual
 
     def _matcher(self, indices: frozenset[int]) -> DirectoryMatcher | None:

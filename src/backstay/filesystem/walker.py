@@ -2,7 +2,6 @@
 
 import heapq
 import sys
-import tempfile
 from collections.abc import Iterator
 from itertools import islice
 from typing import BinaryIO
@@ -44,20 +43,10 @@ def list_directory(
                 problems.append((os.fsencode(entry.name), reason_of(error)))
                 continue
             name = entry.name.encode(_ENCODING, _ERRORS)
-            add(
-                (
-                    name,
-                    st.st_mode,
-                    st.st_size,
-                    st.st_mtime_ns,
-                    st.st_ctime_ns,
-                    st.st_ino,
-                    st.st_uid,
-                    st.st_gid,
-                    st.st_nlink,
-                )
-            )
-            if st.st_dev != device:
+            # As a tuple it gives these seven, at less than half the price of naming each.
+            mode, inode, on_device, nlink, uid, gid, size = st[:7]
+            add((name, mode, size, st.st_mtime_ns, st.st_ctime_ns, inode, uid, gid, nlink))
+            if on_device != device:
                 foreign.add(name)
         if next(entries, None) is not None:
             return None
@@ -84,6 +73,9 @@ def list_names(dir_fd: int) -> Iterator[bytes]:
 
 
 def _spill(names: list[bytes]) -> BinaryIO:
+    # Hardly ever needed, and not quick to import.
+    import tempfile
+
     names.sort()
     file: BinaryIO = tempfile.TemporaryFile(prefix="backstay-names-")  # noqa: SIM115 - closed by list_names
     # A name can hold any byte but NUL and the slash.

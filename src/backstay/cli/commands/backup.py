@@ -60,7 +60,6 @@ def command(
     from backstay.backup.own_places import own_places, rule_text
     from backstay.cli.content_rules import rules_from
     from backstay.cli.opening import open_repository
-    from backstay.cli.progress import watched
     from backstay.cli.text import seconds, size
     from backstay.domain.errors import UsageError
     from backstay.system.host import chosen_path
@@ -92,6 +91,7 @@ def command(
             begin=look_ahead,
         )
         from backstay.backup.workflow import BackupRequest, run_backup
+        from backstay.cli.progress import watched
         from backstay.storage.in_flight import InFlightStorage
         from backstay.storage.local import LocalStorage
 
