@@ -30,7 +30,7 @@ from backstay.repository.verify import run_verify
 from backstay.server import pack_checks, reconcile
 from backstay.server.control import Control
 from backstay.server.stored_blobs import Asker, StoredBlobs
-from backstay.server.tables import AuditEntry, FileServer, JobProblem, PackRow
+from backstay.server.tables import AuditEntry, FileServer, JobProblem, JobRow, PackRow
 from backstay.storage.registry import open_storage
 
 CONTENT = Random(7).randbytes(20_000)
@@ -187,6 +187,25 @@ def test_a_signed_request_that_is_still_open_puts_the_check_off(
     assert pack_checks.check_new(control) == 0
     clock.forward(hours=2)
     assert pack_checks.check_new(control) > 0
+
+
+def test_checks_give_way_to_backups_for_some_minutes(
+    control: Control, protected: Protected, clock: MovableClock
+) -> None:
+    """While a backup runs, packs are left unchecked for two minutes, and no longer; else they are not."""
+    protected.back_up()
+    with control.database.begin() as db:
+        job = db.scalars(select(JobRow).where(JobRow.kind == "backup")).first()
+        assert job is not None
+        ended, job.state = job.state, "running"
+    assert pack_checks.check_when_quiet(control) == 0
+    clock.forward(minutes=3)
+    assert pack_checks.check_when_quiet(control) > 0
+    with control.database.begin() as db:
+        db.get_one(JobRow, job.id).state = ended
+        for row in db.scalars(select(PackRow)):
+            row.checked_at, row.stored_at = None, clock()
+    assert pack_checks.check_when_quiet(control) > 0
 
 
 def test_a_verify_names_what_damage_touches_until_it_is_healed(

@@ -67,7 +67,7 @@ CHORES: list[Chore] = [
     # Two, so that a verify of days does not keep a prune waiting.
     Chore("server jobs", 2.0, server_jobs.run_next),
     Chore("more server jobs", 3.0, server_jobs.run_next),
-    Chore("check packs", 10.0, pack_checks.check_new, 5.0),
+    Chore("check packs", 10.0, pack_checks.check_when_quiet, 5.0),
     Chore("reconcile", 300.0, reconcile.look, 120.0),
     Chore("figures", 60.0, figures.note_all, 30.0),
 ]

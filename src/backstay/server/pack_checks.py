@@ -12,23 +12,40 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from backstay.domain.errors import BackstayError
+from backstay.domain.job import JobKind, JobState
 from backstay.server import audit
 from backstay.server.access import SYSTEM
 from backstay.server.control import Control
 from backstay.server.reconcile import SETTLED
-from backstay.server.tables import FileServer, PackRow, RepositoryRow
+from backstay.server.tables import FileServer, JobRow, PackRow, RepositoryRow
 from backstay.server.upkeep_schedule import claim
 from backstay.server.worker_process import WorkerProcess
 
 TASK = "check_packs"
 _LEASE = timedelta(minutes=2)
+_GIVES_WAY = timedelta(minutes=2)
+"""A check reads, decompresses and hashes all that was stored, only so that others with the same files need
+not store them: it may wait as long. Most backups are over by then."""
 _AT_ONCE = 16
 _NICE = 19
 _log = structlog.get_logger()
 
 
+def check_when_quiet(control: Control) -> int:
+    """As `check_new`, a chore; but while backups run, packs wait for it for some minutes."""
+    now = control.clock()
+    backing_up = select(JobRow.id).where(
+        JobRow.kind == JobKind.BACKUP.value, JobRow.state == JobState.RUNNING.value
+    )
+    with control.database.read() as db:
+        oldest = db.scalar(select(func.min(PackRow.stored_at)).where(_waiting(now)))
+        if oldest is None or (oldest > now - _GIVES_WAY and db.scalar(select(backing_up.exists()))):
+            return 0
+    return check_new(control)
+
+
 def check_new(control: Control) -> int:
-    """Check all packs that nobody has checked; a chore. Returns how many."""
+    """Check all packs that nobody has checked. Returns how many."""
     waits = _waiting(control.clock())
     some = select(PackRow.digest).where(waits, PackRow.repository_id == RepositoryRow.id).exists()
     with control.database.read() as db:
