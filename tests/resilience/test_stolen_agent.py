@@ -349,7 +349,7 @@ def test_poison_reaches_nobody(rig: FleetRig, thief: Thief, victim: Agent, tmp_p
         with rig.control.database.read() as db:
             return any(row.damaged for row in db.query(PackRow).filter_by(digest=name[-64:]))
 
-    until("the pack to be found out", is_found_out)
+    until("the pack to be found out", is_found_out, 90)
 
 
 def test_a_revoked_agent_is_out(rig: FleetRig, tmp_path: Path) -> None:

@@ -189,17 +189,17 @@ def test_a_signed_request_that_is_still_open_puts_the_check_off(
     assert pack_checks.check_new(control) > 0
 
 
-def test_checks_give_way_to_backups_for_some_minutes(
+def test_checks_give_way_to_backups_for_a_while(
     control: Control, protected: Protected, clock: MovableClock
 ) -> None:
-    """While a backup runs, packs are left unchecked for two minutes, and no longer; else they are not."""
+    """While a backup runs, packs are left unchecked for half a minute, and no longer; else they are not."""
     protected.back_up()
     with control.database.begin() as db:
         job = db.scalars(select(JobRow).where(JobRow.kind == "backup")).first()
         assert job is not None
         ended, job.state = job.state, "running"
     assert pack_checks.check_when_quiet(control) == 0
-    clock.forward(minutes=3)
+    clock.forward(minutes=1)
     assert pack_checks.check_when_quiet(control) > 0
     with control.database.begin() as db:
         db.get_one(JobRow, job.id).state = ended

@@ -23,16 +23,16 @@ from backstay.server.worker_process import WorkerProcess
 
 TASK = "check_packs"
 _LEASE = timedelta(minutes=2)
-_GIVES_WAY = timedelta(minutes=2)
+_GIVES_WAY = timedelta(seconds=30)
 """A check reads, decompresses and hashes all that was stored, only so that others with the same files need
-not store them: it may wait as long. Most backups are over by then."""
+not store them: it may wait so long. Most backups are over by then."""
 _AT_ONCE = 16
 _NICE = 19
 _log = structlog.get_logger()
 
 
 def check_when_quiet(control: Control) -> int:
-    """As `check_new`, a chore; but while backups run, packs wait for it for some minutes."""
+    """As `check_new`, a chore; but while backups run, packs wait for it for half a minute."""
     now = control.clock()
     backing_up = select(JobRow.id).where(
         JobRow.kind == JobKind.BACKUP.value, JobRow.state == JobState.RUNNING.value
