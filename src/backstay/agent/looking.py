@@ -11,12 +11,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-from backstay.backup.listing import has_cache_tag
+from backstay.backup.listing import has_cache_tag, is_cache_folder
 from backstay.backup.own_places import leaving_out
 from backstay.domain.content_rule import ContentRule, Verdict
 from backstay.domain.default_rules import rules_of_this_system
-from backstay.domain.entry import FileStat
 from backstay.domain.errors import BackstayError
+from backstay.filesystem.extras import stat_of
 from backstay.filesystem.opening import DirectoryChain
 from backstay.filesystem.reasons import reason_of
 from backstay.protocol.report import LookAnswer, LookedEntry, Outcome
@@ -72,8 +72,8 @@ class _Look:
         if not relative:
             return []
         is_folder = st is not None and stat.S_ISDIR(st.st_mode)
-        seen = _stat_of(os.path.basename(self._path), st) if st is not None else None
-        explained = self._rule.explain(relative, is_folder, seen, self._now_ns, _tagged)
+        seen = stat_of(os.path.basename(self._path), st) if st is not None else None
+        explained = self._rule.explain(relative, is_folder, seen, self._now_ns, is_cache_folder)
         last = _kind(st.st_mode) if st is not None else "other"
         return [
             LookedEntry(
@@ -164,7 +164,7 @@ class _Look:
         path = below + b"/" + name if below else name
         is_folder = stat.S_ISDIR(st.st_mode)
         tag = is_folder and self._rule.asks_for_cache_tags and has_cache_tag(fd, name)
-        verdict = self._rule.verdict(path, is_folder, _stat_of(name, st), self._now_ns, cache_tag=tag)
+        verdict = self._rule.verdict(path, is_folder, stat_of(name, st), self._now_ns, cache_tag=tag)
         foreign = verdict.included and is_folder and st.st_dev != device and not self._ticket.cross_mounts
         if foreign:
             verdict = Verdict(False, None, "not entered: another file system is mounted there")
@@ -193,19 +193,3 @@ def _kind(mode: int) -> Kind:
     if stat.S_ISREG(mode):
         return "file"
     return "link" if stat.S_ISLNK(mode) else "other"
-
-
-def _stat_of(name: bytes, st: "os.stat_result") -> FileStat:
-    ids = (st.st_ino, st.st_uid, st.st_gid, st.st_nlink)
-    return FileStat(name, st.st_mode, st.st_size, st.st_mtime_ns, st.st_ctime_ns, *ids)
-
-
-def _tagged(path: bytes) -> bool:
-    try:
-        above = os.open(os.path.dirname(b"/" + path) or b"/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        return has_cache_tag(above, os.path.basename(path))
-    finally:
-        os.close(above)

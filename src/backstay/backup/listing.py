@@ -6,7 +6,7 @@ compares. Nothing here knows what was stored before.
 
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -14,6 +14,7 @@ import msgspec
 
 from backstay.backup.source import RootNode, SourceRoot, tree_of_roots
 from backstay.domain.content_rule import ContentRule
+from backstay.filesystem.extras import stat_of
 from backstay.filesystem.opening import DirectoryChain
 from backstay.filesystem.reasons import reason_of
 from backstay.filesystem.walker import Listed, list_directory, list_names, look_at
@@ -106,10 +107,10 @@ class LiveListing:
 
     def close(self) -> None:
         """As Listing.close."""
-        self._runs.close()  # type: ignore[attr-defined]
+        self._runs.close()
 
 
-def list_runs(request: ListingRequest) -> Iterator[Run]:
+def list_runs(request: ListingRequest) -> Generator[Run, None, None]:
     """Every run: of the folders above the roots, of the roots, of the folders below, depth first.
 
     What cannot be looked at is told in the run. However deep the tree, no call is nested.
@@ -197,7 +198,7 @@ class _Lister:
             except OSError as error:
                 problems.append((b"/" + below, reason_of(error)))
                 continue
-            listed.append(_listed(name, st))
+            listed.append(stat_of(name, st))
             if stat.S_ISDIR(st.st_mode):
                 folders.append(name)
         run = self._run(path, listed, set(), problems, 0)
@@ -396,20 +397,6 @@ def _split(piece: _Piece) -> Iterator[_Piece]:
         yield _Piece(run, piece.foreign, problems, excluded)
 
 
-def _listed(name: bytes, st: os.stat_result) -> Listed:
-    return (
-        name,
-        st.st_mode,
-        st.st_size,
-        st.st_mtime_ns,
-        st.st_ctime_ns,
-        st.st_ino,
-        st.st_uid,
-        st.st_gid,
-        st.st_nlink,
-    )
-
-
 def _below(path: bytes, name: bytes) -> bytes:
     return path + b"/" + name if path else name
 
@@ -430,3 +417,15 @@ def has_cache_tag(dir_fd: int, name: bytes) -> bool:
         return False
     finally:
         os.close(fd)
+
+
+def is_cache_folder(path: bytes) -> bool:
+    """The same of the directory at an absolute path, which may lack its leading slash."""
+    try:
+        above = os.open(os.path.dirname(b"/" + path) or b"/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return has_cache_tag(above, os.path.basename(path))
+    finally:
+        os.close(above)

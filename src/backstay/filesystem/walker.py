@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import BinaryIO
 
+from backstay.filesystem.extras import stat_of
 from backstay.filesystem.reasons import reason_of
 from backstay.system.calls import os
 
@@ -106,14 +107,4 @@ def look_at(
         return None
     if st.st_dev != device:
         foreign.add(name)
-    return (
-        name,
-        st.st_mode,
-        st.st_size,
-        st.st_mtime_ns,
-        st.st_ctime_ns,
-        st.st_ino,
-        st.st_uid,
-        st.st_gid,
-        st.st_nlink,
-    )
+    return stat_of(name, st)

@@ -6,14 +6,15 @@ order of a commit (packs, index, manifest) stays what it is.
 """
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-from backstay.storage.interface import Buffer, ObjectInfo, Storage
+from backstay.storage.interface import Buffer, Storage
+from backstay.storage.passing_on import PassingStorage
 
 _PACKS = "packs/"
 
 
-class InFlightStorage(Storage):
+class InFlightStorage(PassingStorage):
     """Stores packs in threads of its own, everything else in the caller's.
 
     No Storage for everybody: reads do not see what is still under way, and its errors come later. A pack that
@@ -27,20 +28,11 @@ class InFlightStorage(Storage):
     """
 
     def __init__(self, storage: Storage, at_once: int) -> None:
-        self._storage = storage
+        super().__init__(storage)
         self._at_once = at_once
         self._changed = threading.Condition()
         self._under_way = 0
         self._failure: BaseException | None = None
-
-    @property
-    def location(self) -> str:
-        """That of the storage within."""
-        return self._storage.location
-
-    def probe(self) -> None:
-        """As Storage.probe."""
-        self._storage.probe()
 
     def put(self, name: str, data: Sequence[Buffer]) -> None:
         """As Storage.put; of a pack an error comes later."""
@@ -76,31 +68,3 @@ class InFlightStorage(Storage):
         """As Storage.sync: all packs are stored and durable when it returns."""
         self._wait(0)
         self._storage.sync()
-
-    def secure(self, name: str) -> None:
-        """As Storage.secure."""
-        self._storage.secure(name)
-
-    def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
-        """As Storage.get."""
-        return self._storage.get(name, offset, length)
-
-    def size(self, name: str) -> int:
-        """As Storage.size."""
-        return self._storage.size(name)
-
-    def exists(self, name: str) -> bool:
-        """As Storage.exists."""
-        return self._storage.exists(name)
-
-    def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        """As Storage.list."""
-        return self._storage.list(prefix)
-
-    def delete(self, name: str) -> None:
-        """As Storage.delete."""
-        self._storage.delete(name)
-
-    def free_bytes(self) -> int | None:
-        """As Storage.free_bytes."""
-        return self._storage.free_bytes()

@@ -2,9 +2,10 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
-from backstay.storage.interface import Buffer, ObjectInfo, Storage
+from backstay.storage.interface import Buffer, Storage
+from backstay.storage.passing_on import PassingStorage
 
 _SLICES_PER_SECOND = 10
 _ASK_AGAIN_AFTER = 1.0
@@ -63,7 +64,7 @@ class Throttle:
             return self._paid_until - now
 
 
-class ThrottledStorage(Storage):
+class ThrottledStorage(PassingStorage):
     """Puts and gets wait for a Throttle; everything else passes at once.
 
     A put waits before it hands the object on, a get before it returns, so over
@@ -76,53 +77,16 @@ class ThrottledStorage(Storage):
     """
 
     def __init__(self, storage: Storage, throttle: Throttle) -> None:
-        self._storage = storage
+        super().__init__(storage)
         self._throttle = throttle
-
-    @property
-    def location(self) -> str:
-        """That of the storage within."""
-        return self._storage.location
-
-    def probe(self) -> None:
-        """As Storage.probe."""
-        self._storage.probe()
 
     def put(self, name: str, data: Sequence[Buffer]) -> None:
         """As Storage.put."""
         self._throttle.spend(sum(memoryview(buffer).nbytes for buffer in data))
         self._storage.put(name, data)
 
-    def sync(self) -> None:
-        """As Storage.sync."""
-        self._storage.sync()
-
-    def secure(self, name: str) -> None:
-        """As Storage.secure."""
-        self._storage.secure(name)
-
     def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
         """As Storage.get."""
         data = self._storage.get(name, offset, length)
         self._throttle.spend(len(data))
         return data
-
-    def size(self, name: str) -> int:
-        """As Storage.size."""
-        return self._storage.size(name)
-
-    def exists(self, name: str) -> bool:
-        """As Storage.exists."""
-        return self._storage.exists(name)
-
-    def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        """As Storage.list."""
-        return self._storage.list(prefix)
-
-    def delete(self, name: str) -> None:
-        """As Storage.delete."""
-        self._storage.delete(name)
-
-    def free_bytes(self) -> int | None:
-        """As Storage.free_bytes."""
-        return self._storage.free_bytes()

@@ -25,6 +25,7 @@ def command(
 
     A PATH that does not exist is judged by its name; end it with a slash if it means a folder.
     """
+    from backstay.backup.listing import is_cache_folder
     from backstay.cli.content_rules import rules_from
     from backstay.cli.output import path_fields
     from backstay.cli.text import shown, table
@@ -34,7 +35,7 @@ def command(
     absolute = os.fsencode(os.path.abspath(path))
     seen = _stat_of(absolute)
     is_folder = stat.S_ISDIR(seen.mode) if seen is not None else path.endswith("/")
-    explained = rule.explain(absolute.lstrip(b"/"), is_folder, seen, time.time_ns(), _has_cache_tag)
+    explained = rule.explain(absolute.lstrip(b"/"), is_folder, seen, time.time_ns(), is_cache_folder)
     for ancestor, verdict in explained:
         decided_by = None
         if verdict.rule is not None:
@@ -57,19 +58,6 @@ def _stat_of(path: bytes) -> FileStat | None:
         st = os.lstat(path)
     except OSError:
         return None
-    name = os.path.basename(path)
-    ids = (st.st_ino, st.st_uid, st.st_gid, st.st_nlink)
-    return FileStat(name, st.st_mode, st.st_size, st.st_mtime_ns, st.st_ctime_ns, *ids)
+    from backstay.filesystem.extras import stat_of
 
-
-def _has_cache_tag(path: bytes) -> bool:
-    from backstay.backup.listing import has_cache_tag
-
-    try:
-        above = os.open(os.path.dirname(b"/" + path) or b"/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        return has_cache_tag(above, os.path.basename(path))
-    finally:
-        os.close(above)
+    return stat_of(os.path.basename(path), st)
